@@ -1,0 +1,265 @@
+"""Dropout: each unit is kept or dropped by a coin of its own.
+
+One call (`dropout`), or its two halves (`dropout_mask`, `apply_mask`) where a mask is
+to be seen or used again, and the alpha family, which keeps the mean and the variance of
+SELU activations. Inputs are floating or complex arrays of any shape.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxnoise import _check, _mask, _random
+
+# -lambda * alpha of SELU: what it tends to for very negative inputs
+_SELU_FLOOR = np.float64(-1.7580993408473766)
+
+
+def dropout(
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    broadcast_dims: Sequence[int] = (),
+) -> jax.Array:
+    """Drop units with probability `rate` and scale the others by 1 / (1 - rate).
+
+    Law: y = x m / q, m ~ Bernoulli(q) i.i.d. over the elements, q = 1 - rate.
+    E[y] = x, Var[y] = x^2 rate / (1 - rate).
+
+    The same key gives the mask of `jax.random.bernoulli(key, 1 - rate, x.shape)`, and
+    for float32 the bits of `flax.linen.Dropout` and `flax.nnx.Dropout`.
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating or complex array of any shape.
+      rate: probability of dropping, in [0, 1]: 0 returns x, 1 returns zeros. A traced
+        rate is clipped to [0, 1]; no gradient reaches it.
+      broadcast_dims: dims that share one draw. `(1,)` on (batch, time, features) is
+        the locked dropout of AWD-LSTM: one mask for all time steps.
+
+    Returns:
+      Array with the shape, dtype and sharding of x. What is dropped is exactly 0, nan
+      and inf included.
+
+    Raises:
+      ValueError: rate outside [0, 1], a bad dim, or a batch of keys.
+      TypeError: x is not floating or complex, or key is not a key.
+
+    Sharp bits: The same key under `shard_map`, or under `vmap` with the key not mapped,
+    gives every shard or row the same mask; split it first. The grid of a draw is 2^-23:
+    rates below 2^-24 never drop. Above 1 - 2^-12 the scale follows the probability on
+    the grid, where flax's is biased.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> y = jn.dropout(jax.random.key(0), jnp.ones((2, 8)), 0.5)
+      >>> sorted(set(y.ravel().tolist()))
+      [0.0, 2.0]
+
+    Reference: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout: a
+    simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+    """
+    key = _check.key("dropout", key)
+    x = _check.floating("dropout", x)
+    rate = _check.rate("dropout", rate)
+    dims = _check.dims("dropout", "broadcast_dims", broadcast_dims, x.ndim)
+    return _mask.drop(key, x, rate, _check.shared(x.shape, dims))
+
+
+def dropout_mask(
+    key: jax.Array,
+    shape: int | Sequence[int],
+    rate: ArrayLike,
+    *,
+    broadcast_dims: Sequence[int] = (),
+) -> jax.Array:
+    """Draw the mask of `dropout`, to be applied as often as wanted.
+
+    Law: m ~ Bernoulli(1 - rate) i.i.d. E[m] = 1 - rate, Var[m] = rate (1 - rate).
+
+    Args:
+      key: PRNG key, consumed.
+      shape: shape of the array that the mask is for.
+      rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing.
+      broadcast_dims: dims that share one draw; they have size 1 in the mask.
+
+    Returns:
+      Bool array, True = kept: `jax.random.bernoulli(key, float32(1 - rate), shape)`.
+
+    Raises:
+      ValueError: rate outside [0, 1], a bad shape or dim, or a batch of keys.
+      TypeError: key is not a key, or shape has something that is not an integer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> key, x = jax.random.key(0), jnp.ones((4, 3))
+      >>> mask = jn.dropout_mask(key, x.shape, 0.5)
+      >>> bool((jn.apply_mask(x, mask, 0.5) == jn.dropout(key, x, 0.5)).all())
+      True
+    """
+    key = _check.key("dropout_mask", key)
+    shape = _check.shape("dropout_mask", shape)
+    rate = _check.rate("dropout_mask", rate)
+    dims = _check.dims("dropout_mask", "broadcast_dims", broadcast_dims, len(shape))
+    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
+    return _sampled_mask(key, threshold, shape=_check.shared(shape, dims))
+
+
+_sampled_mask = jax.jit(_random.keep_mask, static_argnames=("shape",))
+
+
+def apply_mask(x: ArrayLike, mask: ArrayLike, rate: ArrayLike) -> jax.Array:
+    """Scale what `mask` keeps by 1 / (1 - rate), drop the rest.
+
+    Law: y = x / (1 - rate) where the mask is True, else 0; with a mask of
+    `dropout_mask` and the same rate, the law of `dropout`: E[y] = x,
+    Var[y] = x^2 rate / (1 - rate) over the mask.
+
+    Args:
+      x: floating or complex array.
+      mask: bool array that broadcasts to the shape of x, True = kept.
+      rate: the probability of dropping that the mask was drawn with, in [0, 1]. At 1
+        nothing should be kept; what is kept all the same is not scaled.
+
+    Returns:
+      Array with the shape, dtype and sharding of x.
+
+    Raises:
+      ValueError: rate outside [0, 1], or the mask does not broadcast to x.
+      TypeError: x is not floating or complex, or mask is not bool.
+
+    Sharp bits: the backward pass keeps the mask, one byte a value; `dropout` keeps only
+    the key.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise as jn
+      >>> jn.apply_mask(jnp.array([1., 2.]), jnp.array([True, False]), 0.5).tolist()
+      [2.0, 0.0]
+    """
+    x = _check.floating("apply_mask", x)
+    rate = _check.rate("apply_mask", rate)
+    mask = _check.mask("apply_mask", mask, x.shape)
+    _, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    return _applied_mask(x, mask, keep)
+
+
+_applied_mask = jax.jit(_mask.scale_kept)
+
+
+def alpha_dropout(
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    broadcast_dims: Sequence[int] = (),
+) -> jax.Array:
+    """Drop units to the floor of SELU, then rescale all to keep mean and variance.
+
+    Law: y = a (m x + (1 - m) A) + c, m ~ Bernoulli(q) i.i.d., q = 1 - rate,
+    A = -1.7580993408473766, a = (q (1 + rate A^2))^-1/2, c = -a rate A.
+    E[y] = a q x, Var[y] = a^2 rate q (x - A)^2. Not unbiased element by element: what
+    it keeps is mean 0 and variance 1 over data that has them.
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating array of any shape, in use the output of `jax.nn.selu`.
+      rate: probability of dropping, in [0, 1): 0 returns x. A traced rate is clipped
+        to [0, 1 - 2^-24]; no gradient reaches it.
+      broadcast_dims: dims that share one draw.
+
+    Returns:
+      Array with the shape, dtype and sharding of x. What is dropped is
+      exactly a A + c, nan and inf included.
+
+    Raises:
+      ValueError: rate outside [0, 1), a bad dim, or a batch of keys.
+      TypeError: x is not floating, or key is not a key.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> y = jn.alpha_dropout(jax.random.key(0), jnp.full((1000,), 2.0), 0.5)
+      >>> len(set(y.tolist()))  # kept and dropped
+      2
+
+    Reference: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural
+    networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
+    """
+    key = _check.key("alpha_dropout", key)
+    x = _check.floating("alpha_dropout", x, allow_complex=False)
+    rate = _check.rate("alpha_dropout", rate, below_one=True)
+    dims = _check.dims("alpha_dropout", "broadcast_dims", broadcast_dims, x.ndim)
+    return _alpha(key, x, rate, _check.shared(x.shape, dims))
+
+
+def feature_alpha_dropout(
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    channel_axis: int = -1,
+    batch_dims: int = 1,
+) -> jax.Array:
+    """Alpha dropout of whole channels: one coin for each (example, channel).
+
+    Law: that of `alpha_dropout`, m shared by all positions of a channel.
+    E[y] = a q x, Var[y] = a^2 rate q (x - A)^2, a and A as there.
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating array (*batch, *spatial, channels), or with channels elsewhere.
+      rate: probability of dropping a channel, in [0, 1): 0 returns x.
+      channel_axis: the dim of the channels.
+      batch_dims: number of leading batch dims; 0 for a single example.
+
+    Returns:
+      Array with the shape, dtype and sharding of x.
+
+    Raises:
+      ValueError: rate outside [0, 1), no spatial dim, a bad axis, or a batch of keys.
+      TypeError: x is not floating, or key is not a key.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> x = jnp.ones((2, 4, 4, 3))
+      >>> y = jn.feature_alpha_dropout(jax.random.key(0), x, 0.5)
+      >>> bool((y == y[:, :1, :1]).all())  # a channel is kept or dropped as a whole
+      True
+
+    Reference: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural
+    networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
+    """
+    key = _check.key("feature_alpha_dropout", key)
+    x = _check.floating("feature_alpha_dropout", x, allow_complex=False)
+    rate = _check.rate("feature_alpha_dropout", rate, below_one=True)
+    dims = _check.spatial_dims("feature_alpha_dropout", x, channel_axis, batch_dims)
+    return _alpha(key, x, rate, _check.shared(x.shape, dims))
+
+
+def _alpha(key, x, rate, shape):
+    """y = a x + c where kept, a A + c where not."""
+    if _check.known(rate, 0):
+        return x
+    wide = _random.wide_dtype(x)
+    if isinstance(rate, jax.Array):
+        xp, drop = jnp, _random.unit_interval(rate, below_one=True).astype(wide)
+    else:
+        xp, drop = np, np.float64(rate)
+    floor = _SELU_FLOOR.astype(drop.dtype)
+    slope = 1 / xp.sqrt((1 - drop) * (1 + drop * floor**2))
+    shift = -slope * drop * floor
+    amounts = (slope, shift, slope * floor + shift)
+    threshold, _ = _random.keep_threshold(rate, wide)
+    return _alpha_noise(
+        key, x, threshold, *(a.astype(wide) for a in amounts), shape=shape
+    )
+
+
+@_random.noise
+def _alpha_noise(key, x, threshold, slope, shift, floor, *, shape):
+    mask = _random.keep_mask(key, threshold, shape, _random.sharding_like(x, shape))
+    kept = _random.in_wide(lambda real: slope * real + shift, x)
+    return jnp.where(mask, kept, floor.astype(x.dtype))

@@ -1,0 +1,34 @@
+"""What a keep mask does to an array: kept values are scaled, dropped ones become 0."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnoise import _check, _random
+
+
+def drop(
+    key: jax.Array, x: jax.Array, rate: _check.Amount, shape: _random.Shape
+) -> jax.Array:
+    """`x` / (1 - rate) where a draw of `shape`, broadcast to `x`, keeps it, else 0."""
+    if _check.known(rate, 0):
+        return x
+    if _check.known(rate, 1):
+        return jnp.zeros_like(x)
+    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    return _drop(key, x, threshold, keep, shape=shape)
+
+
+@_random.noise
+def _drop(key, x, threshold, keep, *, shape):
+    sharding = _random.sharding_like(x, shape)
+    return scale_kept(x, _random.keep_mask(key, threshold, shape, sharding), keep)
+
+
+def scale_kept(x: jax.Array, mask: jax.Array, keep: Any) -> jax.Array:
+    """Select, never multiply: a dropped nan or inf is 0, and so is its gradient."""
+    # nothing is kept where keep is 0, but 1/0 would still reach the gradient
+    divisor = jnp.where(keep > 0, keep, jnp.ones_like(keep))
+    scaled = _random.in_wide(lambda real: real / divisor, x)
+    return jnp.where(mask, scaled, jnp.zeros((), x.dtype))

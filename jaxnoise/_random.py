@@ -1,0 +1,213 @@
+"""The only file that draws: from a key to bits, keep masks, uniforms and normals.
+
+Every draw has the bits of `jax.random` for the same key. What differs is the way
+there. JAX lowers threefry on CPU to a rolled loop over whole arrays; written out
+round by round, as here, XLA fuses it with whatever consumes the bits, and neither the
+counters nor the bits ever reach memory. On every other platform, for every other key
+implementation and without `jax_threefry_partitionable` the draw is that of
+`jax.random` itself.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+Shape = tuple[int, ...]
+Sharding = NamedSharding | None
+
+
+def noise(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Compile `function(key, x, *amounts, **static)`, to be drawn again in backward.
+
+    `jit` makes an eager call one kernel; keyword-only parameters are static, so new
+    amounts do not compile again. `checkpoint` leaves the key and the amounts as the
+    only residuals of the backward pass, in which the noise is drawn a second time.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    static = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    @functools.partial(jax.jit, static_argnames=static)
+    @functools.wraps(function)
+    def compiled(key, x, *amounts, **options):
+        return jax.checkpoint(functools.partial(function, **options))(key, x, *amounts)
+
+    return compiled
+
+
+def wide_dtype(x: jax.Array) -> np.dtype:
+    """The real dtype in which noise for `x` is drawn and scaled."""
+    return np.dtype(np.float64 if jnp.finfo(x.dtype).bits == 64 else np.float32)
+
+
+def in_wide(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """A real function of `x` in the precision of its noise, rounded once.
+
+    A complex `x` meets the same noise in its real and its imaginary part.
+    """
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return lax.complex(function(x.real), function(x.imag))
+    return function(x.astype(wide_dtype(x))).astype(x.dtype)
+
+
+def sharding_like(x: jax.Array, shape: Shape) -> Sharding:
+    """The sharding of `x` on an explicit mesh, whole on the dims that `shape` shares.
+
+    None where there is nothing to say: without a mesh, or where the compiler decides.
+    """
+    sharding = jax.typeof(x).sharding
+    if not sharding.mesh.explicit_axes:
+        return None
+    pairs = zip(sharding.spec, x.shape, shape, strict=True)
+    spec = [None if size != wanted else axis for axis, size, wanted in pairs]
+    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
+def keep_threshold(rate: Any, dtype: np.dtype) -> tuple[Any, Any]:
+    """What a drop rate means in integers: (threshold, probability of keeping).
+
+    A unit is kept iff its 23-bit draw is below the threshold, ceil(k 2^23) with
+    k = float32(1 - rate), which is what `jax.random.bernoulli` computes. A rate that is
+    known is subtracted in float64, a traced one is a float32 number: the two may end
+    one step of 2^-23 apart.
+
+    The probability, in `dtype`, is what kept values are divided by. Below 2^-12 the
+    step of the grid is no longer small against it, and the probability with which
+    units are really kept takes its place, so that the mean stays exact.
+    """
+    grid, coarse = np.float32(2**23), np.float32(2**-12)
+    if not isinstance(rate, jax.Array):
+        keep = np.float32(1.0 - rate)
+        threshold = np.ceil(keep * grid)
+        probability = 1.0 - rate if keep >= coarse else threshold / grid
+        return np.uint32(threshold), dtype.type(probability)
+    keep = np.float32(1) - unit_interval(rate)
+    threshold = jnp.ceil(keep * grid)
+    probability = jnp.where(keep >= coarse, keep, threshold / grid)
+    return threshold.astype(np.uint32), probability.astype(dtype)
+
+
+def unit_interval(rate: jax.Array, *, below_one: bool = False) -> jax.Array:
+    """A traced rate as a float32 in [0, 1], without gradient.
+
+    The gradient that would reach a rate through the scale alone is biased: the mask
+    depends on the rate too, and has none. Below one, the largest rate is 1 - 2^-24.
+    """
+    top = np.nextafter(np.float32(1), np.float32(0)) if below_one else np.float32(1)
+    return jnp.clip(lax.stop_gradient(rate).astype(np.float32), np.float32(0), top)
+
+
+def keep_mask(
+    key: jax.Array, threshold: Any, shape: Shape, sharding: Sharding = None
+) -> jax.Array:
+    """Bool, True = kept: `jax.random.bernoulli(key, keep, shape)`, in integers."""
+    return (bits(key, shape, sharding) >> np.uint32(9)) < threshold
+
+
+def uniform(
+    key: jax.Array, shape: Shape, dtype: np.dtype, low: Any, sharding: Sharding = None
+) -> jax.Array:
+    """`jax.random.uniform(key, shape, dtype, low, 1)`: multiples of 2^-23 (2^-52)."""
+    info = jnp.finfo(dtype)
+    low, one = dtype.type(low), dtype.type(1)
+    if info.bits == 64:
+        drawn = _words(key, shape, sharding, _join_64)
+    else:
+        drawn = bits(key, shape, sharding)
+    # random mantissa bits under the exponent of 1 make a number in [1, 2)
+    mantissa = drawn >> drawn.dtype.type(info.bits - info.nmant)
+    in_1_2 = lax.bitcast_convert_type(mantissa | one.view(drawn.dtype), dtype)
+    return jnp.maximum(low, (in_1_2 - one) * (one - low) + low)
+
+
+def normal(
+    key: jax.Array, shape: Shape, dtype: np.dtype, sharding: Sharding = None
+) -> jax.Array:
+    """`jax.random.normal(key, shape, dtype)`; a complex one has total variance 1."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        part = np.dtype(np.float64 if dtype == np.complex128 else np.float32)
+        real, imag = (normal(k, shape, part, sharding) for k in jax.random.split(key))
+        return lax.complex(real, imag) / np.sqrt(2).astype(part)
+    low = np.nextafter(dtype.type(-1), dtype.type(0))
+    return np.sqrt(2).astype(dtype) * lax.erf_inv(
+        uniform(key, shape, dtype, low, sharding)
+    )
+
+
+def laplace(
+    key: jax.Array, shape: Shape, dtype: np.dtype, sharding: Sharding = None
+) -> jax.Array:
+    """`jax.random.laplace(key, shape, dtype)`: variance 2."""
+    u = uniform(key, shape, dtype, -1 + jnp.finfo(dtype).epsneg, sharding)
+    return jnp.sign(u) * jnp.log1p(-jnp.abs(u))
+
+
+def bits(key: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Array:
+    """`jax.random.bits(key, shape, uint32)`."""
+    return _words(key, shape, sharding, _join_32)
+
+
+def _join_32(high: jax.Array, low: jax.Array) -> jax.Array:
+    return high ^ low
+
+
+def _join_64(high: jax.Array, low: jax.Array) -> jax.Array:
+    return (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+
+
+def _words(key: jax.Array, shape: Shape, sharding: Sharding, join) -> jax.Array:
+    """One threefry block per element, its two words joined."""
+    dtype = np.uint64 if join is _join_64 else np.uint32
+    placed = {} if sharding is None else {"out_sharding": sharding}
+
+    def by_jax(key):
+        return jax.random.bits(key, shape, dtype, **placed)
+
+    def unrolled(key):
+        first, second = jax.random.key_data(key)
+        return join(*_threefry2x32(first, second, _counters(shape, placed)))
+
+    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    partitionable = jax.threefry_partitionable.value
+    # the counters below are one word wide, and a symbolic size has no known bound
+    small = all(isinstance(size, int) for size in shape) and math.prod(shape) < 2**32
+    if not (threefry and partitionable and small):
+        return by_jax(key)
+    return lax.platform_dependent(key, cpu=unrolled, default=by_jax)
+
+
+def _counters(shape: Shape, placed: dict[str, Any]) -> jax.Array:
+    """The row-major index of every element, from iotas that stay local if sharded."""
+    index, stride = jnp.zeros((), np.uint32), 1
+    for dim in reversed(range(len(shape))):
+        iota = lax.broadcasted_iota(np.uint32, shape, dim, **placed)
+        index, stride = index + iota * np.uint32(stride), stride * shape[dim]
+    return index
+
+
+def _threefry2x32(
+    key0: jax.Array, key1: jax.Array, counter: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The 20 rounds of Threefry-2x32 on the counter (0, counter).
+
+    Reference: Salmon, Moraes, Dror, Shaw, Parallel random numbers: as easy as 1, 2, 3,
+    SC 2011.
+    """
+    schedule = (key0, key1, key0 ^ key1 ^ np.uint32(0x1BD11BDA))
+    rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
+    high, low = key0, counter + key1
+    for group in range(5):
+        for rotation in rotations[group % 2]:
+            high = high + low
+            low = (low << np.uint32(rotation)) | (low >> np.uint32(32 - rotation))
+            low = high ^ low
+        high = high + schedule[(group + 1) % 3]
+        low = low + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+    return high, low

@@ -1,0 +1,203 @@
+"""Structured dropout: channels, samples or contiguous blocks, dropped as a whole.
+
+Arrays are (*batch, *spatial, channels), or with the channels on any other dim after
+the batch dims.
+"""
+
+import math
+
+import jax
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnoise import _check, _mask, _random
+
+
+def spatial_dropout(
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    channel_axis: int = -1,
+    batch_dims: int = 1,
+) -> jax.Array:
+    """Drop whole channels: one coin for each (example, channel).
+
+    Law: y = x m / q, m ~ Bernoulli(q) i.i.d. over examples and channels, shared by all
+    positions, q = 1 - rate. E[y] = x, Var[y] = x^2 rate / (1 - rate).
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating or complex array with one or more spatial dims: (batch, time,
+        channels), (batch, height, width, channels), ...
+      rate: probability of dropping a channel, in [0, 1]: 0 returns x, 1 returns zeros.
+        A traced rate is clipped to [0, 1]; no gradient reaches it.
+      channel_axis: the dim of the channels; 1 for channels first.
+      batch_dims: number of leading batch dims; 0 for a single example.
+
+    Returns:
+      Array with the shape, dtype and sharding of x.
+
+    Raises:
+      ValueError: rate outside [0, 1], no spatial dim, a bad axis, or a batch of keys.
+      TypeError: x is not floating or complex, or key is not a key.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> x = jnp.ones((2, 5, 5, 3))
+      >>> y = jn.spatial_dropout(jax.random.key(0), x, 0.5)
+      >>> bool((y == y[:, :1, :1]).all())  # a channel is kept or dropped as a whole
+      True
+
+    Reference: Tompson, Goroshin, Jain, LeCun, Bregler, Efficient object localization
+    using convolutional networks, CVPR 2015, https://arxiv.org/abs/1411.4280.
+    """
+    key = _check.key("spatial_dropout", key)
+    x = _check.floating("spatial_dropout", x)
+    rate = _check.rate("spatial_dropout", rate)
+    dims = _check.spatial_dims("spatial_dropout", x, channel_axis, batch_dims)
+    return _mask.drop(key, x, rate, _check.shared(x.shape, dims))
+
+
+def drop_path(
+    key: jax.Array, x: ArrayLike, rate: ArrayLike, *, batch_dims: int = 1
+) -> jax.Array:
+    """Drop whole samples: one coin for each, as in stochastic depth.
+
+    Use it on the residual branch: `x + drop_path(key, branch(x), rate)`.
+
+    Law: y = x m / q, m ~ Bernoulli(q) i.i.d. over samples, q = 1 - rate.
+    E[y] = x, Var[y] = x^2 rate / (1 - rate).
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating or complex array (*batch, ...).
+      rate: probability of dropping a sample, in [0, 1]: 0 returns x, 1 returns zeros.
+        A traced rate is clipped to [0, 1]; no gradient reaches it.
+      batch_dims: number of leading batch dims; 0 for one coin for all of x.
+
+    Returns:
+      Array with the shape, dtype and sharding of x.
+
+    Raises:
+      ValueError: rate outside [0, 1], more batch dims than dims, or a batch of keys.
+      TypeError: x is not floating or complex, or key is not a key.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> y = jn.drop_path(jax.random.key(0), jnp.ones((4, 3)), 0.5)
+      >>> bool((y == y[:, :1]).all())
+      True
+
+    Reference: Huang, Sun, Liu, Sedra, Weinberger, Deep networks with stochastic depth,
+    ECCV 2016, https://arxiv.org/abs/1603.09382.
+    """
+    key = _check.key("drop_path", key)
+    x = _check.floating("drop_path", x)
+    rate = _check.rate("drop_path", rate)
+    batch = _check.integer("drop_path", "batch_dims", batch_dims)
+    if not 0 <= batch <= x.ndim:
+        raise ValueError(
+            f"drop_path: batch_dims must be in [0, {x.ndim}] for x of shape "
+            f"{x.shape}, got {batch}."
+        )
+    return _mask.drop(key, x, rate, _check.shared(x.shape, tuple(range(batch, x.ndim))))
+
+
+def drop_block(
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    block_size: int,
+    *,
+    channel_axis: int = -1,
+    batch_dims: int = 1,
+) -> jax.Array:
+    """Drop contiguous blocks of each channel and rescale what is left of the example.
+
+    Law: seeds ~ Bernoulli(gamma) i.i.d. on the positions where a block of size k fits
+    whole, gamma = rate prod(n_d) / prod(k (n_d - k + 1)) over the spatial dims d;
+    M = 0 on the union of the seeded blocks; y = x M size / sum(M), size and sum over
+    the example. For constant x the mean over the example is x to rounding, unless
+    everything dropped. Position by position E[y] is not x: borders are dropped less.
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating or complex array with 1 to 3 spatial dims.
+      rate: nominal fraction dropped, in [0, 1]: 0 returns x. Blocks overlap, so less is
+        dropped: .243 of a 14 x 14 map for rate .3 and blocks of 7. At 1 some positions
+        may survive. A traced rate is clipped to [0, 1]; no gradient reaches it.
+      block_size: side k of the blocks, from 1 (dropout) to the smallest spatial size.
+      channel_axis: the dim of the channels; 1 for channels first.
+      batch_dims: number of leading batch dims; 0 for a single example.
+
+    Returns:
+      Array with the shape, dtype and sharding of x; an example is zero where all of it
+      dropped.
+
+    Raises:
+      ValueError: rate outside [0, 1], block_size that does not fit, no spatial dim or
+        more than three, a bad axis, or a batch of keys.
+      TypeError: x is not floating or complex, block_size is not an integer, or key is
+        not a key.
+
+    Sharp bits: sum(M) is a sum over each example: with examples split over devices it
+    costs a reduction, with whole examples on each device nothing.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> x = jnp.ones((2, 14, 14, 3))
+      >>> y = jn.drop_block(jax.random.key(0), x, 0.1, 7)
+      >>> bool(jnp.allclose(y.mean((1, 2, 3)), 1.0))
+      True
+
+    Reference: Ghiasi, Lin, Le, DropBlock: a regularization method for convolutional
+    networks, NeurIPS 2018, https://arxiv.org/abs/1810.12890.
+    """
+    key = _check.key("drop_block", key)
+    x = _check.floating("drop_block", x)
+    rate = _check.rate("drop_block", rate)
+    size = _check.integer("drop_block", "block_size", block_size)
+    dims = _check.spatial_dims("drop_block", x, channel_axis, batch_dims)
+    if len(dims) > 3:
+        raise ValueError(
+            f"drop_block: x must have 1 to 3 spatial dims, got {len(dims)} in shape "
+            f"{x.shape}."
+        )
+    smallest = min(x.shape[dim] for dim in dims)
+    if not 1 <= size <= smallest:
+        raise ValueError(
+            f"drop_block: block_size must be in [1, {smallest}] for x of shape "
+            f"{x.shape}, got {size}."
+        )
+    if _check.known(rate, 0):
+        return x
+    ratio = math.prod(x.shape[dim] / (size * (x.shape[dim] - size + 1)) for dim in dims)
+    if isinstance(rate, jax.Array):
+        gamma = _random.unit_interval(rate) * np.float32(ratio)
+    else:
+        gamma = rate * ratio
+    threshold, _ = _random.keep_threshold(gamma, _random.wide_dtype(x))
+    batch = _check.integer("drop_block", "batch_dims", batch_dims)
+    return _blocks(key, x, threshold, size=size, dims=dims, batch=batch)
+
+
+@_random.noise
+def _blocks(key, x, threshold, *, size, dims, batch):
+    grid = tuple(n - size + 1 if dim in dims else n for dim, n in enumerate(x.shape))
+    seeds = ~_random.keep_mask(key, threshold, grid, _random.sharding_like(x, grid))
+    keep = ~_spread(seeds, size, dims)
+    example = tuple(range(batch, x.ndim))
+    kept = keep.sum(example, dtype=np.int32, keepdims=True)
+    total = math.prod(x.shape[dim] for dim in example)
+    probability = kept.astype(_random.wide_dtype(x)) / total
+    return _mask.scale_kept(x, keep, probability)
+
+
+def _spread(seeds, size, dims):
+    """True within `size` after each seed: the union of the blocks they start."""
+    window = tuple(size if dim in dims else 1 for dim in range(seeds.ndim))
+    padding = [(n - 1, n - 1) for n in window]
+    ones = (1,) * seeds.ndim
+    return lax.reduce_window(seeds, False, lax.bitwise_or, window, ones, padding)
