@@ -20,7 +20,7 @@ Amount = float | jax.Array
 
 
 def known(amount: Amount, value: float) -> bool:
-    """Whether an amount is known, and is `value`."""
+    """Whether a checked amount is known, and is `value`."""
     return not isinstance(amount, jax.Array) and amount == value
 
 
@@ -89,9 +89,7 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
             f"{type(value).__name__}."
         )
     if isinstance(value, np.ndarray | jax.Array):
-        if not jnp.issubdtype(value.dtype, jnp.floating) and not jnp.issubdtype(
-            value.dtype, jnp.integer
-        ):
+        if value.dtype == np.bool_ or jnp.issubdtype(value.dtype, jnp.complexfloating):
             raise TypeError(
                 f"{function}: {name} must be a real number, got an array of dtype "
                 f"{value.dtype}."
@@ -111,19 +109,19 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
         return math.inf if value > 0 else -math.inf
 
 
-def rate(function: str, value: Any, *, name: str = "rate", below_one=False) -> Amount:
+def rate(function: str, value: Any, *, below_one: bool = False) -> Amount:
     """A probability in [0, 1], or in [0, 1) where the law diverges at 1."""
-    number = _scalar(function, name, value)
+    number = _scalar(function, "rate", value)
     if not isinstance(number, jax.Array):
         if not 0.0 <= number <= 1.0:
             raise ValueError(
-                f"{function}: {name} must be in [0, 1], got {value}. It is the "
+                f"{function}: rate must be in [0, 1], got {value}. It is the "
                 f"probability of dropping, not of keeping."
             )
         if below_one and number == 1.0:
             raise ValueError(
-                f"{function}: {name} must be in [0, 1), got {value}: the noise grows "
-                f"without bound as {name} goes to 1."
+                f"{function}: rate must be in [0, 1), got {value}: the noise grows "
+                f"without bound as rate goes to 1."
             )
     return number
 
@@ -136,6 +134,18 @@ def magnitude(function: str, name: str, value: Any) -> Amount:
             f"{function}: {name} must be finite and at least 0, got {value}."
         )
     return number
+
+
+def amounts(layer: Any) -> dict[str, Amount]:
+    """The checked amounts among the attributes of a layer, by name."""
+    name = type(layer).__name__
+    checked: dict[str, Amount] = {}
+    if hasattr(layer, "rate"):
+        checked["rate"] = rate(name, layer.rate)
+    for attribute in ("stddev", "scale"):
+        if hasattr(layer, attribute):
+            checked[attribute] = magnitude(name, attribute, getattr(layer, attribute))
+    return checked
 
 
 def dims(function: str, name: str, value: Any, ndim: int) -> tuple[int, ...]:

@@ -1,0 +1,13 @@
+"""jaxnoise as `flax.linen` layers."""
+
+from jaxnoise.linen._layers import AlphaDropout as AlphaDropout
+from jaxnoise.linen._layers import DropBlock as DropBlock
+from jaxnoise.linen._layers import Dropout as Dropout
+from jaxnoise.linen._layers import DropPath as DropPath
+from jaxnoise.linen._layers import FeatureAlphaDropout as FeatureAlphaDropout
+from jaxnoise.linen._layers import GaussianDropout as GaussianDropout
+from jaxnoise.linen._layers import GaussianNoise as GaussianNoise
+from jaxnoise.linen._layers import LaplaceNoise as LaplaceNoise
+from jaxnoise.linen._layers import RealGaussianDropout as RealGaussianDropout
+from jaxnoise.linen._layers import SpatialDropout as SpatialDropout
+from jaxnoise.linen._layers import UniformNoise as UniformNoise

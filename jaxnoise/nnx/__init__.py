@@ -1,0 +1,13 @@
+"""jaxnoise as `flax.nnx` layers."""
+
+from jaxnoise.nnx._layers import AlphaDropout as AlphaDropout
+from jaxnoise.nnx._layers import DropBlock as DropBlock
+from jaxnoise.nnx._layers import Dropout as Dropout
+from jaxnoise.nnx._layers import DropPath as DropPath
+from jaxnoise.nnx._layers import FeatureAlphaDropout as FeatureAlphaDropout
+from jaxnoise.nnx._layers import GaussianDropout as GaussianDropout
+from jaxnoise.nnx._layers import GaussianNoise as GaussianNoise
+from jaxnoise.nnx._layers import LaplaceNoise as LaplaceNoise
+from jaxnoise.nnx._layers import RealGaussianDropout as RealGaussianDropout
+from jaxnoise.nnx._layers import SpatialDropout as SpatialDropout
+from jaxnoise.nnx._layers import UniformNoise as UniformNoise

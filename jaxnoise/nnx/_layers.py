@@ -1,0 +1,293 @@
+"""The core noises as `flax.nnx` layers: when to draw and with which key, no more.
+
+Constructors take the amounts of the pure function, its options as keywords, and the
+keywords of `flax.nnx.Dropout`: `deterministic`, `rng_collection` and `rngs`. Calls,
+`nnx.view`, `train` and `eval` work as there.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack
+
+import jax
+from flax import nnx
+from jax.typing import ArrayLike
+
+import jaxnoise as jn
+from jaxnoise import _check, _mask
+
+Source = nnx.Rngs | nnx.RngStream | jax.Array
+
+
+class Options(TypedDict, total=False):
+    """What every layer takes beside its amounts and the options of its function."""
+
+    deterministic: bool | None
+    rng_collection: str
+    rngs: nnx.Rngs | nnx.RngStream | None
+
+
+class NoiseLayer(nnx.Module):
+    """Base of the layers: checks the amounts, finds the key, calls `noisy`.
+
+    A child sets one or more amounts among `rate`, `stddev` and `scale`, then calls
+    `super().__init__(**options)`, and has the method `noisy`.
+    """
+
+    def __init__(
+        self,
+        *,
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+    ):
+        name = type(self).__name__
+        _check.amounts(self)
+        if isinstance(rngs, nnx.Rngs):
+            rngs = rngs[rng_collection]
+        if not isinstance(rngs, nnx.RngStream | None):
+            raise TypeError(
+                f"{name}: rngs must be nnx.Rngs, an nnx.RngStream or None, got "
+                f"{rngs!r}. A key is passed to the call: layer(x, rngs=key)."
+            )
+        self.deterministic = deterministic
+        self.rng_collection = rng_collection
+        # a stream of its own: calls of this layer do not advance the caller's
+        self.rngs = nnx.data(None) if rngs is None else rngs.fork()
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        """The pure function with the amounts and options of this layer."""
+        raise NotImplementedError
+
+    def without_key(self, x: Any) -> Any:
+        """The output where the amounts leave nothing to draw, else None."""
+        amounts = _check.amounts(self).values()
+        return x if any(_check.known(amount, 0) for amount in amounts) else None
+
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        *,
+        deterministic: bool | None = None,
+        rngs: Source | None = None,
+    ) -> Any:
+        """Noise on `inputs`, or `inputs` as they are if `deterministic`.
+
+        Args:
+          inputs: what the pure function takes as x.
+          deterministic: True for no noise; wins over the constructor's.
+          rngs: a PRNG key, used as it is, or where to take one from; wins over the
+            constructor's.
+
+        Raises:
+          ValueError: deterministic is None in both places, or there are no rngs.
+          TypeError: rngs is something else.
+        """
+        if self._merged(deterministic):
+            return inputs
+        output = self.without_key(inputs)
+        return self.noisy(self._key(rngs), inputs) if output is None else output
+
+    def set_view(self, deterministic: bool | None = None):
+        """Class method used by `nnx.view`.
+
+        Args:
+          deterministic: if True, switches the noise off.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def _merged(self, at_call: bool | None) -> bool:
+        deterministic = self.deterministic if at_call is None else at_call
+        if deterministic is None:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}: deterministic is missing. Pass it to the constructor, "
+                f"{name}(..., deterministic=False), or to the call, "
+                f"layer(x, deterministic=False), or set it for a whole model with "
+                f"nnx.view(model, deterministic=False); True switches the noise off."
+            )
+        return deterministic
+
+    def _key(self, rngs: Source | None) -> jax.Array:
+        source, name = self.rngs if rngs is None else rngs, type(self).__name__
+        if source is None:
+            raise ValueError(
+                f"{name}: deterministic is False, but there are no rngs. Pass them to "
+                f"the constructor, {name}(..., rngs=nnx.Rngs(0)), or to the call, "
+                f"layer(x, rngs=rngs)."
+            )
+        if isinstance(source, nnx.Rngs):
+            return source[self.rng_collection]()
+        if isinstance(source, nnx.RngStream):
+            return source()
+        if isinstance(source, jax.Array):
+            return source
+        raise TypeError(
+            f"{name}: rngs must be nnx.Rngs, an nnx.RngStream or a PRNG key, got "
+            f"{source!r}. Make a key with jax.random.key."
+        )
+
+
+class Dropout(NoiseLayer):
+    """`jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`."""
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        *,
+        broadcast_dims: Sequence[int] = (),
+        **options: Unpack[Options],
+    ):
+        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        super().__init__(**options)
+
+    def without_key(self, x: Any) -> Any:
+        # as in flax, rate 1 takes no key from the stream either
+        return _mask.settled(x, _check.amounts(self)["rate"])
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)
+
+
+class SpatialDropout(NoiseLayer):
+    """`jaxnoise.spatial_dropout` as a layer."""
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        *,
+        channel_axis: int = -1,
+        batch_dims: int = 1,
+        **options: Unpack[Options],
+    ):
+        self.rate, self.channel_axis, self.batch_dims = rate, channel_axis, batch_dims
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
+        return jn.spatial_dropout(key, x, self.rate, **axes)
+
+
+class DropPath(NoiseLayer):
+    """`jaxnoise.drop_path` as a layer."""
+
+    def __init__(
+        self, rate: ArrayLike, *, batch_dims: int = 1, **options: Unpack[Options]
+    ):
+        self.rate, self.batch_dims = rate, batch_dims
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.drop_path(key, x, self.rate, batch_dims=self.batch_dims)
+
+
+class DropBlock(NoiseLayer):
+    """`jaxnoise.drop_block` as a layer."""
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        block_size: int,
+        *,
+        channel_axis: int = -1,
+        batch_dims: int = 1,
+        **options: Unpack[Options],
+    ):
+        self.rate, self.block_size = rate, block_size
+        self.channel_axis, self.batch_dims = channel_axis, batch_dims
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
+        return jn.drop_block(key, x, self.rate, self.block_size, **axes)
+
+
+class AlphaDropout(NoiseLayer):
+    """`jaxnoise.alpha_dropout` as a layer."""
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        *,
+        broadcast_dims: Sequence[int] = (),
+        **options: Unpack[Options],
+    ):
+        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.alpha_dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)
+
+
+class FeatureAlphaDropout(NoiseLayer):
+    """`jaxnoise.feature_alpha_dropout` as a layer."""
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        *,
+        channel_axis: int = -1,
+        batch_dims: int = 1,
+        **options: Unpack[Options],
+    ):
+        self.rate, self.channel_axis, self.batch_dims = rate, channel_axis, batch_dims
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
+        return jn.feature_alpha_dropout(key, x, self.rate, **axes)
+
+
+class GaussianNoise(NoiseLayer):
+    """`jaxnoise.gaussian_noise` as a layer."""
+
+    def __init__(self, stddev: ArrayLike, **options: Unpack[Options]):
+        self.stddev = stddev
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.gaussian_noise(key, x, self.stddev)
+
+
+class GaussianDropout(NoiseLayer):
+    """`jaxnoise.gaussian_dropout` as a layer."""
+
+    def __init__(self, rate: ArrayLike, **options: Unpack[Options]):
+        self.rate = rate
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.gaussian_dropout(key, x, self.rate)
+
+
+class RealGaussianDropout(NoiseLayer):
+    """`jaxnoise.real_gaussian_dropout` as a layer."""
+
+    def __init__(self, rate: ArrayLike, stddev: ArrayLike, **options: Unpack[Options]):
+        self.rate, self.stddev = rate, stddev
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.real_gaussian_dropout(key, x, self.rate, self.stddev)
+
+
+class UniformNoise(NoiseLayer):
+    """`jaxnoise.uniform_noise` as a layer."""
+
+    def __init__(self, scale: ArrayLike, **options: Unpack[Options]):
+        self.scale = scale
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.uniform_noise(key, x, self.scale)
+
+
+class LaplaceNoise(NoiseLayer):
+    """`jaxnoise.laplace_noise` as a layer."""
+
+    def __init__(self, scale: ArrayLike, **options: Unpack[Options]):
+        self.scale = scale
+        super().__init__(**options)
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        return jn.laplace_noise(key, x, self.scale)
