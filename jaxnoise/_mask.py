@@ -8,14 +8,20 @@ import jax.numpy as jnp
 from jaxnoise import _check, _random
 
 
+def settled(x: Any, rate: _check.Amount) -> Any:
+    """What a known rate makes of `x` without a draw: x at 0, zeros at 1, else None."""
+    if _check.known(rate, 0):
+        return x
+    return jnp.zeros_like(x) if _check.known(rate, 1) else None
+
+
 def drop(
     key: jax.Array, x: jax.Array, rate: _check.Amount, shape: _random.Shape
 ) -> jax.Array:
     """`x` / (1 - rate) where a draw of `shape`, broadcast to `x`, keeps it, else 0."""
-    if _check.known(rate, 0):
-        return x
-    if _check.known(rate, 1):
-        return jnp.zeros_like(x)
+    output = settled(x, rate)
+    if output is not None:
+        return output
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
     return _drop(key, x, threshold, keep, shape=shape)
 

@@ -41,7 +41,7 @@ class NoiseLayer(nn.Module):
         inputs: ArrayLike,
         deterministic: bool | None = None,
         rng: jax.Array | None = None,
-    ) -> jax.Array:
+    ) -> Any:
         """Noise on `inputs`, or `inputs` as they are if `deterministic`.
 
         Args:
