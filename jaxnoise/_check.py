@@ -109,19 +109,21 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
         return math.inf if value > 0 else -math.inf
 
 
-def rate(function: str, value: Any, *, below_one: bool = False) -> Amount:
+def rate(
+    function: str, value: Any, *, name: str = "rate", below_one: bool = False
+) -> Amount:
     """A probability in [0, 1], or in [0, 1) where the law diverges at 1."""
-    number = _scalar(function, "rate", value)
+    number = _scalar(function, name, value)
     if not isinstance(number, jax.Array):
         if not 0.0 <= number <= 1.0:
             raise ValueError(
-                f"{function}: rate must be in [0, 1], got {value}. It is the "
+                f"{function}: {name} must be in [0, 1], got {value}. It is the "
                 f"probability of dropping, not of keeping."
             )
         if below_one and number == 1.0:
             raise ValueError(
-                f"{function}: rate must be in [0, 1), got {value}: the noise grows "
-                f"without bound as rate goes to 1."
+                f"{function}: {name} must be in [0, 1), got {value}: the noise grows "
+                f"without bound as {name} goes to 1."
             )
     return number
 
