@@ -1,5 +1,8 @@
 """jaxnoise as `flax.linen` layers."""
 
+from jaxnoise.linen._cells import GRUCell as GRUCell
+from jaxnoise.linen._cells import LSTMCell as LSTMCell
+from jaxnoise.linen._cells import SimpleCell as SimpleCell
 from jaxnoise.linen._layers import AlphaDropout as AlphaDropout
 from jaxnoise.linen._layers import DropBlock as DropBlock
 from jaxnoise.linen._layers import Dropout as Dropout
@@ -11,3 +14,4 @@ from jaxnoise.linen._layers import LaplaceNoise as LaplaceNoise
 from jaxnoise.linen._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.linen._layers import SpatialDropout as SpatialDropout
 from jaxnoise.linen._layers import UniformNoise as UniformNoise
+from jaxnoise.linen._recurrent import RNN as RNN

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise.recurrent import _scan
+from jaxnoise.recurrent._cell import Cell, Weights
 from jaxnoise.recurrent._masks import mix, times
 from jaxnoise.recurrent._noise import Noise
-from jaxnoise.recurrent._scan import Weights
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -146,7 +146,7 @@ def gru_step(
 def _cell(name, gate_fn, activation_fn):
     """One object for the same arguments, so that nothing is compiled again."""
     known = gate_fn is jax.nn.sigmoid and activation_fn is jnp.tanh
-    return _scan.Cell(
+    return Cell(
         name=name,
         gates=3,
         states=1,

@@ -1,13 +1,8 @@
-"""Masks at work: how they meet arrays, and whether they fit a sequence."""
-
-from typing import Any
+"""Masks at work: how they meet arrays and matmuls."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-
-from jaxnoise.recurrent._noise import Noise
 
 
 def times(x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -58,60 +53,3 @@ def project(
         for gate, kernel in enumerate(kernels)
     ]
     return jnp.concatenate(parts, axis=-1)
-
-
-def arrange(
-    function: str,
-    noise: Noise | None,
-    places: tuple[str, ...],
-    shapes: Noise,
-    steps: int | None,
-) -> tuple[Noise, Noise]:
-    """The masks of a whole sequence and those that differ from step to step.
-
-    `shapes` has the shape of each mask without time. A mask with one dim more has time
-    in front; one with fewer is shared by the dims that it lacks.
-    """
-    if noise is None:
-        return Noise(), Noise()
-    if not isinstance(noise, Noise):
-        raise TypeError(
-            f"{function}: noise must be a jaxnoise.recurrent.Noise or None, got "
-            f"{type(noise).__name__}. Draw it with sample_noise."
-        )
-    fixed: dict[str, Any] = {}
-    stepped: dict[str, Any] = {}
-    for place, mask in noise._asdict().items():
-        if mask is None:
-            continue
-        if place not in places:
-            raise ValueError(
-                f"{function}: noise.{place} must be None, got a mask. This cell has "
-                f"the places {', '.join(places)}."
-            )
-        mask = jnp.asarray(mask)
-        shape = getattr(shapes, place)
-        timed = steps is not None and place != "weight" and mask.ndim > len(shape)
-        _check_fit(function, place, mask, (steps, *shape) if timed else shape)
-        if timed:
-            stepped[place] = mask
-        else:
-            fixed[place] = rank(mask, len(shape))
-    return Noise(**fixed), Noise(**stepped)
-
-
-def _check_fit(function, place, mask, shape):
-    if not jnp.issubdtype(mask.dtype, jnp.floating):
-        raise TypeError(
-            f"{function}: noise.{place} must be a floating mask, already scaled by "
-            f"1 / (1 - rate), got dtype {mask.dtype}."
-        )
-    try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"{function}: noise.{place} must broadcast to {shape}, got shape "
-            f"{mask.shape}."
-        )

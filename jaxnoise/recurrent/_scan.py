@@ -6,56 +6,17 @@ backward pass keeps the gates after their activation, the state, and nothing els
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 
-from jaxnoise.recurrent._masks import arrange, project, rank, times
+from jaxnoise.recurrent import _cell
+from jaxnoise.recurrent._cell import Cell, State, Weights
+from jaxnoise.recurrent._masks import project, rank, times
 from jaxnoise.recurrent._noise import Noise
-
-State = tuple[jax.Array, ...]
-
-
-class Weights(NamedTuple):
-    """The weights of a cell, with its gates side by side in the last dim.
-
-    The gates are in the order i, f, g, o (LSTM) or r, z, n (GRU); a simple cell has
-    one. With D the width of the input, H that of the state and G gates:
-
-    input: (D, G H), the kernel of the input.
-    recurrent: (H, G H), the kernel of h.
-    bias: (G H,), added once to the sum of both matmuls.
-    recurrent_bias: (H,) or None, added to the matmul of h for the gate n of a GRU,
-      inside the product with r. None for the other cells.
-    """
-
-    input: jax.Array
-    recurrent: jax.Array
-    bias: jax.Array
-    recurrent_bias: jax.Array | None = None
-
-
-class Cell(NamedTuple):
-    """What tells one recurrent cell from another, in terms of preactivations.
-
-    forward: (ax, ah, state, masks) -> (state, saved), ax and ah being the matmuls of
-      the input and of h, which is the last part of the state.
-    backward: (saved, state, masks, dstate) -> (dax, dah, dstate, dmasks), from the
-      state before the step and the cotangent of the one after it. dah is None where it
-      is dax; the whole is None where the activations are not known to have one.
-    """
-
-    name: str
-    gates: int
-    states: int
-    places: tuple[str, ...]
-    forward: Callable[..., Any]
-    backward: Callable[..., Any] | None
 
 
 class _Static(NamedTuple):
@@ -76,15 +37,15 @@ def run(
     forward_mode: bool,
 ) -> tuple[Any, jax.Array]:
     """The final state and the outputs of a sequence with time in front."""
-    _check_arrays(cell, weights, state, xs, "xs", ("time",))
+    _cell.check_arrays(cell, weights, state, xs, "xs", ("time",))
     steps, *batch, _ = xs.shape
     if steps == 0:
         raise ValueError(
             f"{cell.name}: xs must have at least one step, got shape {xs.shape}."
         )
-    shapes = _mask_shapes(cell, weights, tuple(batch), tied)
-    fixed, stepped = arrange(cell.name, noise, cell.places, shapes, steps)
-    lengths = _check_lengths(cell.name, seq_lengths, steps, tuple(batch))
+    shapes = _cell.mask_shapes(cell, weights, tuple(batch), tied)
+    fixed, stepped = _cell.arrange(cell.name, noise, cell.places, shapes, steps)
+    lengths = _cell.check_lengths(cell.name, seq_lengths, steps, tuple(batch))
     if forward_mode or cell.backward is None:
         scan = _plain
     else:
@@ -103,9 +64,9 @@ def step(
     tied: bool,
 ) -> tuple[Any, jax.Array]:
     """The state after a single step, and the output."""
-    _check_arrays(cell, weights, state, x, "x", ())
-    shapes = _mask_shapes(cell, weights, x.shape[:-1], tied)
-    masks, _ = arrange(cell.name, noise, cell.places, shapes, None)
+    _cell.check_arrays(cell, weights, state, x, "x", ())
+    shapes = _cell.mask_shapes(cell, weights, x.shape[:-1], tied)
+    masks, _ = _cell.arrange(cell.name, noise, cell.places, shapes, None)
     return _step(weights, state, x, masks, cell=cell, tied=tied)
 
 
@@ -273,80 +234,3 @@ def _where(chosen, new, old):
         return jnp.where(chosen.reshape(shape), a, b)
 
     return jax.tree.map(select, new, old)
-
-
-def _mask_shapes(cell, weights, batch, tied):
-    width, features = weights.input.shape[0], weights.recurrent.shape[0]
-    gates = () if tied else (cell.gates,)
-    unit = (*batch, features)
-    return Noise(
-        input=(*gates, *batch, width),
-        recurrent=(*gates, *unit),
-        candidate=unit,
-        cell=unit,
-        zoneout_hidden=unit,
-        zoneout_cell=unit,
-        weight=(cell.gates, features, features),
-        output=unit,
-    )
-
-
-def _check_arrays(cell, weights, state, x, name, front):
-    if not isinstance(weights, Weights):
-        raise TypeError(
-            f"{cell.name}: weights must be jaxnoise.recurrent.Weights, got "
-            f"{type(weights).__name__}."
-        )
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"{cell.name}: {name} must have a floating dtype, got {x.dtype}."
-        )
-    dims = (*front, "*batch", "width")
-    if x.ndim < len(dims) - 1 or x.shape[-1] != weights.input.shape[0]:
-        raise ValueError(
-            f"{cell.name}: {name} must be ({', '.join(dims)}) with a width of "
-            f"{weights.input.shape[0]}, got shape {x.shape}."
-        )
-    features = weights.recurrent.shape[0]
-    expected = (*x.shape[len(front) : -1], features)
-    shapes = tuple(part.shape for part in state)
-    if shapes != (expected,) * cell.states:
-        raise ValueError(
-            f"{cell.name}: carry must have {cell.states} array(s) of shape {expected}, "
-            f"got shapes {shapes}."
-        )
-    dtypes = {str(array.dtype) for array in weights if array is not None}
-    if len(dtypes) > 1:
-        raise TypeError(
-            f"{cell.name}: weights must have one dtype, in which the matmuls are done, "
-            f"got {', '.join(sorted(dtypes))}."
-        )
-    wide = cell.gates * features
-    if weights.recurrent.shape[1:] != (wide,) or weights.input.shape[1:] != (wide,):
-        raise ValueError(
-            f"{cell.name}: weights must have kernels of {cell.gates} x {features} "
-            f"columns, got shapes {weights.input.shape} and {weights.recurrent.shape}."
-        )
-
-
-def _check_lengths(function, lengths, steps, batch):
-    if lengths is None:
-        return None
-    array = jnp.asarray(lengths)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(
-            f"{function}: seq_lengths must be integers, got dtype {array.dtype}."
-        )
-    if array.shape != batch:
-        raise ValueError(
-            f"{function}: seq_lengths must have the batch shape {batch}, got "
-            f"{array.shape}."
-        )
-    if not isinstance(array, Tracer) and array.size:
-        low, high = np.asarray(array).min(), np.asarray(array).max()
-        if low < 0 or high > steps:
-            raise ValueError(
-                f"{function}: seq_lengths must be in [0, {steps}], got values from "
-                f"{low} to {high}."
-            )
-    return jnp.clip(array, 0, steps).astype(np.int32)

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise.recurrent import _scan
+from jaxnoise.recurrent._cell import Cell, Weights
 from jaxnoise.recurrent._masks import mix
 from jaxnoise.recurrent._noise import Noise
-from jaxnoise.recurrent._scan import Weights
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -132,7 +132,7 @@ def simple_step(
 def _cell(name, residual, activation_fn):
     """One object for the same arguments, so that nothing is compiled again."""
     known = activation_fn is jnp.tanh
-    return _scan.Cell(
+    return Cell(
         name=name,
         gates=1,
         states=1,

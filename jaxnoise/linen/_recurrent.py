@@ -1,0 +1,228 @@
+"""The layer that runs a cell over a sequence, with noise drawn once and outside."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core.frozen_dict import FrozenDict
+from flax.typing import PRNGKey
+
+from jaxnoise.linen._cells import NoiseCell, noisy
+from jaxnoise.recurrent._cell import check_lengths
+
+_LIFTED = {
+    "variable_axes": FrozenDict(),
+    "variable_broadcast": "params",
+    "variable_carry": False,
+    "split_rngs": FrozenDict({"params": False}),
+}
+
+
+class RNN(nn.RNN):
+    """`flax.linen.RNN` with noise: the same parameters, arguments and outputs.
+
+    Takes the cells of this package, any `flax.linen.RNNCellBase`, and wrappers of them.
+    The noise of a sequence is drawn before its first step by `cell.sample_noise`, or
+    given. Inside `flax.linen.Bidirectional` the two directions draw their own.
+
+    Unlike `flax.linen.RNN`: `seq_lengths` may be 0, for which the carry is the initial
+    one, and have any number of batch dims; the history of the carry is not kept for
+    them. Lengths above the number of steps are an error where they are known.
+
+    Attributes:
+      cell, time_major, return_carry, reverse, keep_order, unroll, variable_axes,
+        variable_broadcast, variable_carry, split_rngs: as in `flax.linen.RNN`.
+      deterministic: True for no noise. Here or at the call, not in both.
+      rng_collection: the stream that keys come from.
+      forward_mode: True for a plain scan, which `jax.jvp` can differentiate as well;
+        False for the faster one of `jaxnoise.recurrent`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise.linen as jnn
+      >>> cell = jnn.LSTMCell(16, input_rate=0.5, recurrent_rate=0.3)
+      >>> rnn, x = jnn.RNN(cell, return_carry=True), jnp.ones((2, 7, 3))
+      >>> params = rnn.init(jax.random.key(0), x, deterministic=True)
+      >>> noise = cell.sample_noise(jax.random.key(1), (2, 3), 7)
+      >>> carry, y = rnn.apply(params, x, noise=noise)
+      >>> carry, y = rnn.apply(params, x, initial_carry=carry, noise=noise)
+    """
+
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+    forward_mode: bool = False
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        initial_carry: Any = None,
+        init_key: PRNGKey | None = None,
+        seq_lengths: Any = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        deterministic: bool | None = None,
+        rng: jax.Array | None = None,
+        noise: Any = None,
+    ) -> Any:
+        """Run the cell over `inputs`.
+
+        Args:
+          inputs: (*batch, time, *features), or (time, *batch, *features) if time_major.
+          initial_carry, init_key, return_carry, time_major, reverse, keep_order: as in
+            `flax.linen.RNN`.
+          seq_lengths: integers (*batch) from 0 to time: where each sequence ends.
+          deterministic: True for no noise.
+          rng: PRNG key for the noise, used as it is; by default one from `make_rng`.
+          noise: the noise itself, from `cell.sample_noise`; neither `deterministic` nor
+            a key is needed then. Masks per step are in the order of processing.
+
+        Returns:
+          The outputs, in the layout of the inputs; (carry, outputs) if return_carry.
+
+        Raises:
+          ValueError: shapes that do not fit, a sequence without steps, seq_lengths out
+            of range, deterministic given twice or, for a noisy cell, not at all.
+          TypeError: noise for a cell without noise.
+          flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
+        """
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        rank = self.cell.num_feature_axes + 1
+        if inputs.ndim < rank:
+            raise ValueError(
+                f"RNN: inputs must have time and {rank - 1} feature dim(s), got shape "
+                f"{inputs.shape}."
+            )
+        time_axis = 0 if time_major else inputs.ndim - rank
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        if xs.shape[0] == 0:
+            raise ValueError(
+                f"RNN: inputs must have at least one step, got shape {inputs.shape}."
+            )
+        batch = xs.shape[1 : xs.ndim - rank + 1]
+        lengths = check_lengths("RNN", seq_lengths, xs.shape[0], batch)
+        if reverse:
+            xs = _flip(xs, lengths)
+        if initial_carry is None:
+            init_key = jax.random.key(0) if init_key is None else init_key
+            initial_carry = self.cell.initialize_carry(init_key, xs.shape[1:])
+        noise = self._noise(xs, deterministic, rng, noise)
+        carry, ys = self._run(initial_carry, xs, noise, lengths)
+        if reverse and keep_order:
+            ys = jax.tree.map(lambda y: _flip(y, lengths), ys)
+        ys = jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), ys)
+        wanted = self.return_carry if return_carry is None else return_carry
+        return (carry, ys) if wanted else ys
+
+    @nn.nowrap
+    def _noise(self, xs, deterministic, rng, noise):
+        if noise is not None:
+            if not hasattr(self.cell, "sample_noise"):
+                raise TypeError(
+                    f"RNN: noise must be None for {type(self.cell).__name__}, which "
+                    f"has no noise, got {type(noise).__name__}. Wrap the cell in a "
+                    f"DropoutWrapper or ZoneoutWrapper."
+                )
+            return noise
+        if not noisy(self.cell):
+            return None
+        if (deterministic is None) == (self.deterministic is None):
+            state = "is missing" if deterministic is None else "was given twice"
+            raise ValueError(
+                f"RNN: deterministic {state}. Pass it once, either to the constructor, "
+                f"RNN(..., deterministic=not train), or to the call, "
+                f"rnn(x, deterministic=not train); True switches the noise off."
+            )
+        if self.deterministic if deterministic is None else deterministic:
+            return None
+        key = self.make_rng(self.rng_collection) if rng is None else rng
+        cell: Any = self.cell
+        return cell.sample_noise(key, xs.shape[1:], xs.shape[0])
+
+    @nn.nowrap
+    def _run(self, carry, xs, noise, lengths):
+        lifted = all(getattr(self, name) == value for name, value in _LIFTED.items())
+        if isinstance(self.cell, NoiseCell) and lifted:
+            return self.cell.run(
+                carry,
+                xs,
+                noise,
+                seq_lengths=lengths,
+                unroll=self.unroll,
+                forward_mode=self.forward_mode,
+            )
+        if isinstance(self.cell, NoiseCell) and noise is not None:
+            raise ValueError(
+                f"RNN: {', '.join(_LIFTED)} must have their default values for noise "
+                f"on a {type(self.cell).__name__}."
+            )
+        return self._lifted_scan(carry, xs, noise, lengths)
+
+    @nn.nowrap
+    def _lifted_scan(self, carry, xs, noise, lengths):
+        """A scan over any cell; the last valid carry is picked up on the way."""
+        steps = xs.shape[0]
+        fixed = stepped = None
+        if noise is not None:
+            fixed, stepped = self.cell.split_noise(noise, xs.shape[1:], steps)
+
+        def body(cell, carry, inputs, fixed):
+            (state, last), (x, masks, time) = carry, inputs
+            if noise is None:
+                new, y = cell(state, x)
+            else:
+                new, y = cell(state, x, merge(fixed, masks))
+            if lengths is not None:
+                last = _where(time < lengths, new, last)
+            return (new, last), y
+
+        axes: Any = (0, nn.broadcast)
+        scan = nn.scan(
+            body,
+            in_axes=axes,
+            unroll=self.unroll,
+            variable_axes=self.variable_axes,
+            variable_broadcast=self.variable_broadcast,
+            variable_carry=self.variable_carry,
+            split_rngs=self.split_rngs,
+        )
+        last = None if lengths is None else carry
+        times = jnp.arange(steps, dtype=np.int32)
+        (state, last), ys = scan(self.cell, (carry, last), (xs, stepped, times), fixed)
+        return (state if lengths is None else last), ys
+
+
+def merge(fixed: Any, stepped: Any) -> Any:
+    """The noise of a step, from what all steps share and what is its own."""
+    return jax.tree.map(
+        lambda mask, other: mask if other is None else other,
+        fixed,
+        stepped,
+        is_leaf=lambda node: node is None,
+    )
+
+
+def _where(chosen, new, old):
+    def select(a, b):
+        shape = chosen.shape + (1,) * (a.ndim - chosen.ndim)
+        return jnp.where(chosen.reshape(shape), a, b)
+
+    return jax.tree.map(select, new, old)
+
+
+def _flip(xs, lengths):
+    """Reverse time, each sequence within its length; what pads it stays at the end."""
+    if lengths is None:
+        return jnp.flip(xs, 0)
+    steps = xs.shape[0]
+    back = jnp.arange(steps - 1, -1, -1, dtype=np.int32)
+    shape = (steps, *lengths.shape)
+    back = jnp.broadcast_to(back.reshape((steps,) + (1,) * lengths.ndim), shape)
+    index = (back + jnp.broadcast_to(lengths, shape)) % np.int32(steps)
+    index = index.reshape(index.shape + (1,) * (xs.ndim - index.ndim))
+    return jnp.take_along_axis(xs, index, axis=0)
