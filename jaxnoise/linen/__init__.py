@@ -15,3 +15,7 @@ from jaxnoise.linen._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.linen._layers import SpatialDropout as SpatialDropout
 from jaxnoise.linen._layers import UniformNoise as UniformNoise
 from jaxnoise.linen._recurrent import RNN as RNN
+from jaxnoise.linen._wrappers import DropoutNoise as DropoutNoise
+from jaxnoise.linen._wrappers import DropoutWrapper as DropoutWrapper
+from jaxnoise.linen._wrappers import ZoneoutNoise as ZoneoutNoise
+from jaxnoise.linen._wrappers import ZoneoutWrapper as ZoneoutWrapper

@@ -134,17 +134,18 @@ def rates(cell: Any) -> dict[str, _check.Amount]:
     return {
         name: _check.rate(type(cell).__name__, getattr(cell, name), name=name)
         for name in names
-        if hasattr(cell, name)
+        # asking the class: an attribute missing on a bound module would run its setup
+        if hasattr(type(cell), name)
     }
 
 
 def noisy(cell: Any) -> bool:
     """Whether there is noise to be drawn for a cell."""
-    inner = getattr(cell, "cell", None)
-    drawn = any(not _check.known(rate, 0) for rate in rates(cell).values())
-    return hasattr(cell, "sample_noise") and (
-        drawn or (inner is not None and noisy(inner))
-    )
+    if not hasattr(type(cell), "sample_noise"):
+        return False
+    if any(not _check.known(rate, 0) for rate in rates(cell).values()):
+        return True
+    return "cell" in vars(cell) and noisy(cell.cell)
 
 
 def _mask_dtype(param_dtype: Any) -> Any:

@@ -122,7 +122,7 @@ class RNN(nn.RNN):
     @nn.nowrap
     def _noise(self, xs, deterministic, rng, noise):
         if noise is not None:
-            if not hasattr(self.cell, "sample_noise"):
+            if not hasattr(type(self.cell), "sample_noise"):
                 raise TypeError(
                     f"RNN: noise must be None for {type(self.cell).__name__}, which "
                     f"has no noise, got {type(noise).__name__}. Wrap the cell in a "

@@ -156,14 +156,29 @@ def _draw(key, amounts, *, shapes):
 
 
 def _mask(key, place, amount, shape):
-    threshold, keep = amount
     # a key per place, not one split over those that are on: the others stay as they are
     key = jax.random.fold_in(key, Noise._fields.index(place))
+    return _scaled_mask(key, amount, shape, place not in _ZONEOUT)
+
+
+def _scaled_mask(key, amount, shape, scaled):
+    threshold, keep = amount
     kept = _random.keep_mask(key, threshold, shape)
     one = jnp.ones((), keep.dtype)
     # nothing is kept where keep is 0, and 1/0 must not be made
-    scale = one if place in _ZONEOUT else one / jnp.where(keep > 0, keep, one)
+    scale = one / jnp.where(keep > 0, keep, one) if scaled else one
     return jnp.where(kept, scale, jnp.zeros((), keep.dtype))
+
+
+_draw_mask = jax.jit(_scaled_mask, static_argnames=("shape", "scaled"))
+
+
+def sample_mask(
+    key: jax.Array, rate: _check.Amount, shape: tuple[int, ...], *, scaled: bool = True
+) -> jax.Array:
+    """A float32 mask of checked rate: 1 / (1 - rate), or 1, where kept, else 0."""
+    amount = _random.keep_threshold(rate, np.dtype(np.float32))
+    return _draw_mask(key, amount, shape=tuple(shape), scaled=scaled)
 
 
 def expected_noise(
