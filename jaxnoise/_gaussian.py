@@ -210,7 +210,11 @@ def _additive(key, x, amount, *, law):
 
 def _in_wide_dtype(amount, x):
     wide = _random.wide_dtype(x)
-    return amount.astype(wide) if isinstance(amount, jax.Array) else wide.type(amount)
+    return (
+        jnp.asarray(amount, wide)
+        if isinstance(amount, jax.Array)
+        else wide.type(amount)
+    )
 
 
 @_random.noise

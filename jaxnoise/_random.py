@@ -101,7 +101,7 @@ def unit_interval(rate: jax.Array, *, below_one: bool = False) -> jax.Array:
     depends on the rate too, and has none. Below one, the largest rate is 1 - 2^-24.
     """
     top = np.nextafter(np.float32(1), np.float32(0)) if below_one else np.float32(1)
-    return jnp.clip(lax.stop_gradient(rate).astype(np.float32), np.float32(0), top)
+    return jnp.clip(jnp.asarray(lax.stop_gradient(rate), np.float32), 0, top)
 
 
 def keep_mask(

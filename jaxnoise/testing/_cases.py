@@ -1,0 +1,168 @@
+"""The table of cases: one row a function, every law over every row."""
+
+import jaxnoise as jn
+from jaxnoise.testing._case import Case
+
+_FLOOR = -1.7580993408473766
+_ADDITIVE = {"top": None, "bad": (-0.1, float("nan"), float("inf"))}
+
+
+def _identity(x, amount):
+    return x
+
+
+def _dropout_variance(x, rate):
+    return x**2 * rate / (1 - rate)
+
+
+def _alpha(rate):
+    slope = ((1 - rate) * (1 + rate * _FLOOR**2)) ** -0.5
+    return slope, -slope * rate * _FLOOR
+
+
+def _alpha_mean(x, rate):
+    return _alpha(rate)[0] * (1 - rate) * x
+
+
+def _alpha_variance(x, rate):
+    return _alpha(rate)[0] ** 2 * rate * (1 - rate) * (x - _FLOOR) ** 2
+
+
+def _alpha_dropped(rate):
+    slope, shift = _alpha(rate)
+    return slope * _FLOOR + shift
+
+
+_BERNOULLI = {
+    "mean": _identity,
+    "variance": _dropout_variance,
+    "dropped": lambda rate: 0.0,
+}
+_ALPHA = {
+    "mean": _alpha_mean,
+    "variance": _alpha_variance,
+    "dropped": _alpha_dropped,
+    "bad": (-0.1, 1.0, 1.5, float("nan")),
+    # a x + c may be one fused multiply-add
+    "exact": False,
+}
+_CHANNELS_LAST = {
+    "shapes": ((2, 3, 4), (1, 2, 3, 4), (0, 3, 4)),
+    "layout": lambda rows, columns: (rows, 2, 2, columns),
+    "units": lambda y: y[:, 0, 0, :],
+}
+
+
+def _masked(key, x, rate):
+    return jn.apply_mask(x, jn.dropout_mask(key, x.shape, rate), rate)
+
+
+CASES = (
+    Case("dropout", jn.dropout, **_BERNOULLI, covers=("dropout",)),
+    Case(
+        "dropout, broadcast_dims",
+        lambda key, x, amount: jn.dropout(key, x, amount, broadcast_dims=(1,)),
+        **_BERNOULLI,
+        shapes=((3, 2), (2, 3, 4)),
+        layout=lambda rows, columns: (rows, 2, columns),
+        units=lambda y: y[:, 0],
+    ),
+    Case(
+        "dropout_mask, apply_mask",
+        _masked,
+        **_BERNOULLI,
+        skip={
+            "residuals": "the mask is the caller's",
+            "sharding": "a mask is drawn for a shape, not for an array",
+        },
+        covers=("dropout_mask", "apply_mask"),
+    ),
+    Case(
+        "spatial_dropout",
+        jn.spatial_dropout,
+        **_BERNOULLI,
+        **_CHANNELS_LAST,
+        covers=("spatial_dropout",),
+    ),
+    Case(
+        "spatial_dropout, channels first",
+        lambda key, x, amount: jn.spatial_dropout(key, x, amount, channel_axis=1),
+        **_BERNOULLI,
+        shapes=((2, 3, 4), (1, 2, 3, 4)),
+        layout=lambda rows, columns: (rows, columns, 2),
+        units=lambda y: y[:, :, 0],
+    ),
+    Case(
+        "drop_path",
+        jn.drop_path,
+        **_BERNOULLI,
+        shapes=((3,), (2, 0), (2, 3, 4)),
+        layout=lambda rows, columns: (rows, columns),
+        units=lambda y: y[:, :1],
+        per_row=True,
+        covers=("drop_path",),
+    ),
+    Case(
+        "drop_block",
+        lambda key, x, amount: jn.drop_block(key, x, amount, 3),
+        dropped=lambda rate: 0.0,
+        shapes=((2, 3, 4), (2, 4, 3, 4), (1, 3, 4, 5, 2)),
+        layout=lambda rows, columns: (rows, 8, 7, columns),
+        units=lambda y: y[:, 4, 3, :],
+        splits_rows=False,
+        exact=False,
+        covers=("drop_block",),
+    ),
+    Case("alpha_dropout", jn.alpha_dropout, **_ALPHA, covers=("alpha_dropout",)),
+    Case(
+        "feature_alpha_dropout",
+        jn.feature_alpha_dropout,
+        **_ALPHA,
+        **_CHANNELS_LAST,
+        covers=("feature_alpha_dropout",),
+    ),
+    Case(
+        "gaussian_noise",
+        jn.gaussian_noise,
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, stddev: stddev**2,
+        exact=False,
+        covers=("gaussian_noise",),
+    ),
+    Case(
+        "gaussian_dropout",
+        jn.gaussian_dropout,
+        bad=(-0.1, 1.0, 1.5, float("nan")),
+        mean=_identity,
+        variance=_dropout_variance,
+        exact=False,
+        covers=("gaussian_dropout",),
+    ),
+    Case(
+        "real_gaussian_dropout",
+        lambda key, x, amount: jn.real_gaussian_dropout(key, x, amount, 0.7),
+        mean=_identity,
+        variance=lambda x, rate: rate * 0.7**2,
+        exact=False,
+        covers=("real_gaussian_dropout",),
+    ),
+    Case(
+        "uniform_noise",
+        jn.uniform_noise,
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, scale: scale**2 / 3,
+        exact=False,
+        covers=("uniform_noise",),
+    ),
+    Case(
+        "laplace_noise",
+        jn.laplace_noise,
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, scale: 2 * scale**2,
+        exact=False,
+        covers=("laplace_noise",),
+    ),
+)

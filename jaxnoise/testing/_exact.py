@@ -1,0 +1,151 @@
+"""Laws with exact answers, seen in single calls: shape, key, off, errors, selection."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnoise.testing._case import Case
+
+LOW_PRECISION = (jnp.bfloat16, jnp.float16)
+
+
+def shape(case: Case) -> str:
+    """Shape and dtype of x come back, under strict promotion and without leaks."""
+    seen = 0
+    with jax.numpy_dtype_promotion("strict"), jax.checking_leaks():
+        for dtype in (jnp.float32, *LOW_PRECISION):
+            for size in case.shapes:
+                x = jnp.ones(size, dtype)
+                y = jax.eval_shape(case.noise, case.key(), x, case.amounts[-1])
+                try:
+                    chex.assert_trees_all_equal_shapes_and_dtypes(y, x)
+                except AssertionError:
+                    case.fail(
+                        "shape",
+                        f"{y.dtype}{y.shape} for an input of {x.dtype}{x.shape}.",
+                    )
+                seen += 1
+            case.noise(case.key(), case.input().astype(dtype), case.amounts[-1])
+    return f"{seen} shapes and dtypes"
+
+
+def precision(case: Case) -> str:
+    """Noise is drawn and scaled in float32, then rounded once to the dtype of x."""
+    for dtype in LOW_PRECISION:
+        for amount in case.amounts:
+            x = case.input().astype(dtype)
+            narrow = case.noise(case.key(), x, amount).astype(dtype)
+            wide = case.noise(case.key(), x.astype(jnp.float32), amount).astype(dtype)
+            narrow, wide = (np.asarray(v.astype(jnp.float32)) for v in (narrow, wide))
+            # where float32 results differ by an ulp, they may round apart
+            apart = (narrow != wide).sum()
+            if apart > (0 if case.exact else 1):
+                case.fail(
+                    "precision",
+                    f"{jnp.dtype(dtype).name}, amount {amount}: {apart} of {x.size} "
+                    f"values are not the float32 result rounded once.",
+                )
+    return "bfloat16, float16"
+
+
+def repeats(case: Case) -> str:
+    """Same key, same output: eager, again, jitted and rematerialised."""
+    x, amount = case.input(), case.amounts[-1]
+
+    def call(x):
+        return case.noise(case.key(), x, amount)
+
+    first = call(x)
+    case.equal("repeats", "a second call", call(x), first)
+    case.equal("repeats", "jit", jax.jit(call)(x), first)
+    case.equal("repeats", "checkpoint", jax.checkpoint(call)(x), first)
+    with jax.legacy_prng_key("allow"):
+        legacy = case.noise(jax.random.key_data(case.key()), x, amount)
+    case.equal("repeats", "the legacy key", legacy, first)
+    return "eager, jit, checkpoint, legacy key"
+
+
+def key(case: Case) -> str:
+    """Another key, another output."""
+    x, amount = case.input(64, 64), case.amounts[-1]
+    outputs = [np.asarray(case.noise(case.key(n), x, amount)) for n in range(4)]
+    for n, output in enumerate(outputs[1:], 1):
+        if (output == outputs[0]).all():
+            case.fail("key", f"keys 0 and {n} give the same {x.size} values.")
+    return "4 keys"
+
+
+def off(case: Case) -> str:
+    """Amount 0 returns x, to the bit if it is known."""
+    x = case.input()
+    for zero in (0, 0.0, np.float32(0)):
+        y = case.noise(case.key(), x, zero)
+        if np.asarray(y).tobytes() != np.asarray(x).tobytes():
+            case.fail("off", f"amount {zero!r} changes x by {abs(y - x).max()}.")
+    traced = jax.jit(case.noise)(case.key(), x, np.float32(0))
+    if not (traced == x).all():
+        case.fail("off", f"a traced 0 changes x by {abs(traced - x).max()}.")
+    return "known and traced 0"
+
+
+def errors(case: Case) -> str:
+    """Bad amounts, dtypes and keys are errors, never results."""
+    x, amount = case.input(), case.amounts[-1]
+    integers, keys = x.astype(jnp.int32), jax.random.split(case.key(), 2)
+    attempts = [(ValueError, f"amount {bad}", (case.key(), x, bad)) for bad in case.bad]
+    attempts += [
+        (TypeError, "integer input", (case.key(), integers, amount)),
+        (TypeError, "integer input at amount 0", (case.key(), integers, 0.0)),
+        (TypeError, "an integer as key", (0, x, amount)),
+        (ValueError, "a batch of keys", (keys, x, amount)),
+    ]
+    for wanted, what, arguments in attempts:
+        try:
+            case.noise(*arguments)
+        except wanted as error:
+            if not str(error):
+                case.fail("errors", f"{what}: {wanted.__name__} without a message.")
+        except Exception as error:
+            case.fail(
+                "errors",
+                f"{what}: {type(error).__name__} where {wanted.__name__} was expected.",
+            )
+        else:
+            case.fail("errors", f"{what} is accepted silently.")
+    return f"{len(attempts)} bad calls"
+
+
+def selection(case: Case) -> str:
+    """Dropped nan and inf become the dropped value; their cotangents become 0."""
+    if case.dropped is None:
+        return ""
+    amount = case.amounts[-1]
+    floor = np.float32(case.dropped(amount))
+
+    def call(x):
+        return case.noise(case.key(), x, amount)
+
+    x = case.input(16, 16)
+    y, gradient = map(
+        np.asarray, jax.jit(lambda x, c: _call_and_pull(call, x, c))(x, 1)
+    )
+    lost = np.isclose(y, floor, rtol=1e-6, atol=0)
+    if not 0 < lost.sum() < lost.size:
+        case.fail("selection", f"{lost.sum()} of {lost.size} values are dropped.")
+    for poison in (np.nan, np.inf, -np.inf):
+        poisoned = jnp.where(lost, jnp.float32(poison), x)
+        cotangent = jnp.where(lost, jnp.float32(poison), 1)
+        out, pulled = jax.jit(lambda x, c: _call_and_pull(call, x, c))(
+            poisoned, cotangent
+        )
+        case.equal("selection", f"{poison} at dropped places", out, y)
+        case.equal(
+            "selection", f"cotangent {poison} at dropped places", pulled, gradient
+        )
+    return f"{int(lost.sum())} of {lost.size} dropped"
+
+
+def _call_and_pull(call, x, cotangent):
+    y, pull = jax.vjp(call, x)
+    return y, pull(jnp.broadcast_to(jnp.asarray(cotangent, y.dtype), y.shape))[0]

@@ -1,0 +1,205 @@
+"""Laws about what JAX makes of noise: vmap, tracing, gradients, sharding, export."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxnoise.testing._case import Case
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "collective-permute",
+    "reduce-scatter",
+)
+
+_compilations = 0
+
+
+def _count_compilation(event: str, duration: float, **_):
+    global _compilations
+    _compilations += event == "/jax/core/compile/backend_compile_duration"
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_compilation)
+
+
+def batching(case: Case) -> str:
+    """vmap over keys is a loop over keys."""
+    x, keys = case.input(), jax.random.split(case.key(), 3)
+
+    def call(key):
+        return case.noise(key, x, case.amounts[-1])
+
+    loop = jnp.stack([call(key) for key in keys])
+    case.equal("batching", "vmap over 3 keys", jax.vmap(call)(keys), loop)
+    return "3 keys"
+
+
+def traced(case: Case) -> str:
+    """One compilation serves all amounts, and a traced amount is as good as a known."""
+    x = case.input()
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def once(key, x, amount):
+        return case.noise(key, x, amount)
+
+    for amount in map(np.float32, case.amounts):
+        known = jax.jit(lambda key, x, amount=amount: case.noise(key, x, amount))
+        expected = known(case.key(), x)
+        case.equal("traced", f"traced {amount}", once(case.key(), x, amount), expected)
+    case.noise(case.key(), x, 0.25)
+    before = _compilations
+    for amount in (0.3, 0.35, 0.4):
+        case.noise(case.key(), x, amount)
+    if _compilations > before:
+        case.fail(
+            "traced",
+            f"{_compilations - before} compilations for 3 new amounts, called eagerly.",
+        )
+    return f"{len(case.amounts)} amounts, 1 trace"
+
+
+def x64(case: Case) -> str:
+    """The output depends on neither x64 mode nor the type of the amount."""
+    x, amount = case.input(), case.amounts[0]
+    plain = case.noise(case.key(), x, amount)
+    single = case.noise(case.key(), x, np.float32(amount))
+    case.equal(
+        "x64", "a NumPy float64", case.noise(case.key(), x, np.float64(amount)), plain
+    )
+    case.equal(
+        "x64", "a JAX float32", case.noise(case.key(), x, jnp.float32(amount)), single
+    )
+    with jax.enable_x64(True):
+        case.equal("x64", "x64 mode", case.noise(case.key(), x, amount), plain)
+    return "x64, 4 types of amount"
+
+
+def gradients(case: Case) -> str:
+    """Right and finite in reverse and forward mode, also at the ends of the range."""
+    x, v = case.input(), jnp.cos(case.input())
+    amounts = (0.0, *case.amounts, *(() if case.top is None else (case.top,)))
+    for amount in amounts:
+        found = _derivatives(case, x, v, np.float32(amount))
+        for name, value in found.items():
+            if not np.isfinite(value).all():
+                case.fail(
+                    "gradients", f"the {name} at a traced {amount} is not finite."
+                )
+        # steps of 2^-6 leave the quotient 17 of the 23 bits of y
+        size = max(1.0, np.abs(found["value"]).max())
+        error = np.abs(found["jvp"] - found["difference quotient"]).max()
+        if error > 2**-9 * size:
+            case.fail(
+                "gradients",
+                f"at {amount}, the jvp is {error:.3g} away from a difference quotient.",
+            )
+        forward, reverse = (found["jvp"] * found["u"]).sum(), (found["vjp"] * v).sum()
+        if not np.isclose(forward, reverse, rtol=1e-4, atol=1e-4 * size):
+            case.fail(
+                "gradients",
+                f"at {amount}, forward mode gives {forward} where reverse mode gives "
+                f"{reverse}.",
+            )
+    return f"{len(amounts)} amounts"
+
+
+def _derivatives(case, x, v, amount):
+    """What `gradients` compares, from one compiled function of a traced amount."""
+
+    @jax.jit
+    def compute(x, amount):
+        def f(x, amount):
+            return case.noise(case.key(), x, amount)
+
+        y, forward = jax.jvp(lambda x: f(x, amount), (x,), (v,))
+        u, step = jnp.sin(y), np.float32(2**-6)
+        reverse, by_amount = jax.vjp(f, x, amount)[1](u)
+        quotient = (f(x + step * v, amount) - f(x - step * v, amount)) / (2 * step)
+        return {
+            "value": y,
+            "jvp": forward,
+            "vjp": reverse,
+            "gradient of the amount": by_amount,
+            "difference quotient": quotient,
+            "u": u,
+        }
+
+    return {name: np.asarray(value) for name, value in compute(x, amount).items()}
+
+
+def residuals(case: Case) -> str:
+    """The backward pass keeps the key: nothing of the size of x."""
+    x = case.input(64, 64)
+
+    @jax.jit
+    def kept(key, x, amount):
+        return jax.vjp(lambda x: case.noise(key, x, amount), x)[1]
+
+    for amount in (case.amounts[-1], np.float32(case.amounts[-1])):
+        leaves = jax.tree.leaves(kept(case.key(), x, amount))
+        sizes = [leaf.size for leaf in leaves]
+        if max(sizes, default=0) > x.size // 64:
+            case.fail(
+                "residuals",
+                f"{max(sizes)} values are kept for an input of {x.size}.",
+            )
+    return "key alone"
+
+
+def sharding(case: Case) -> str:
+    """Sharded as x, equal to the unsharded result, without a collective."""
+    devices = jax.device_count()
+    x, amount = case.input(2 * devices, 2 * devices), case.amounts[-1]
+
+    def call(x):
+        return case.noise(case.key(), x, amount)
+
+    whole = jax.jit(call)(x)
+    dims = [dim for dim in range(x.ndim) if x.shape[dim] % devices == 0]
+    chosen = sorted({dims[0], dims[-1]}) if case.splits_rows else dims[:1]
+    specs = [PartitionSpec(*[None] * dim, "d") for dim in chosen]
+    for kind in (AxisType.Explicit, AxisType.Auto):
+        mesh = jax.make_mesh((devices,), ("d",), axis_types=(kind,))
+        for spec in specs:
+            what = f"{kind.name.lower()} mesh of {devices}, {spec}"
+            with jax.set_mesh(mesh):
+                placed = jax.device_put(x, NamedSharding(mesh, spec))
+                try:
+                    compiled = jax.jit(call).lower(placed).compile()
+                except Exception as error:
+                    case.fail("sharding", f"{what}: {type(error).__name__}: {error}")
+                y = compiled(placed)
+            case.equal("sharding", what, y, whole)
+            if not y.sharding.is_equivalent_to(placed.sharding, x.ndim):
+                case.fail("sharding", f"{what}: the output has {y.sharding}.")
+            text = compiled.as_text()
+            found = [name for name in COLLECTIVES if name in text]
+            if found:
+                case.fail("sharding", f"{what}: the program has {found}.")
+    return f"{devices} devices, {len(specs)} layouts"
+
+
+def lowering(case: Case) -> str:
+    """jax.export for cpu, cuda, rocm and tpu, forward and gradient."""
+    x, amount = case.input(), case.amounts[-1]
+
+    def call(key, x):
+        return case.noise(key, x, amount)
+
+    def gradient(key, x):
+        return jax.grad(lambda x: call(key, x).sum())(x)
+
+    for function in (call, gradient):
+        try:
+            jax.export.export(jax.jit(function), platforms=PLATFORMS)(case.key(), x)
+        except Exception as error:
+            case.fail("lowering", f"{function.__name__}: {error}")
+    return ", ".join(PLATFORMS)

@@ -1,0 +1,13 @@
+"""Strictness for every test: what JAX can refuse, it refuses."""
+
+import os
+
+# eight devices on any machine, before JAX makes its backend
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_legacy_prng_key", "error")
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,84 @@
+"""Every law over every function of the table, and the table over every function."""
+
+import inspect
+import types
+
+import pytest
+
+import jaxnoise as jn
+from jaxnoise.testing import CASES, LAWS, Report, check_noise, run_law
+from jaxnoise.testing._fingerprint import measured, recorded
+
+PUBLIC = {
+    name
+    for name, value in vars(jn).items()
+    if not name.startswith("_") and not isinstance(value, types.ModuleType)
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_law(case, law):
+    outcome = run_law(law, case)
+    assert outcome.status != "broken", outcome.detail
+
+
+def test_every_public_function_has_a_row():
+    assert PUBLIC == {name for case in CASES for name in case.covers}
+
+
+def test_laws_that_say_nothing_are_known():
+    """A law that skips a case silently would be a hole in the table."""
+    silent = {
+        (case.name, law)
+        for case in CASES
+        for law, holds in (
+            ("selection", case.dropped is not None),
+            ("moments", case.mean is not None),
+        )
+        if not holds
+    }
+    without = ("drop_block", "moments")
+    assert silent == {without} | {
+        (case.name, "selection") for case in CASES if "Noise" in case.noise.__module__
+    } | {
+        (n, "selection")
+        for n in (
+            "gaussian_noise",
+            "gaussian_dropout",
+            "real_gaussian_dropout",
+            "uniform_noise",
+            "laplace_noise",
+        )
+    }
+
+
+def test_fingerprints_are_those_recorded():
+    assert measured(CASES) == recorded()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"dropout_mask", "apply_mask"}))
+def test_signature(name):
+    """f(key, x, amount[, amount2], *, options): key first, defaults keyword-only."""
+    parameters = list(inspect.signature(getattr(jn, name)).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["key", "x"]
+    assert parameters[2].name in ("rate", "stddev", "scale")
+    for parameter in parameters:
+        required = parameter.default is parameter.empty
+        assert required == (parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_docstring(name):
+    text = inspect.getdoc(getattr(jn, name)) or ""
+    for part in ("Law:", "Args:", "Returns:", "Raises:", "Example:", "E[", "Var["):
+        if not (name == "drop_block" and part == "Var["):
+            assert part in text, f"{name} has no {part}"
+
+
+def test_report_and_unknown_law():
+    report = check_noise(jn.dropout, laws=["off", "key"])
+    assert isinstance(report, Report) and not report.broken
+    assert "4 keys" in str(report)
+    with pytest.raises(ValueError, match="laws must be among"):
+        check_noise(jn.dropout, laws=["moment"])

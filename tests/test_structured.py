@@ -1,0 +1,142 @@
+"""Channels, samples and blocks: what is shared, and the exact laws of drop_block."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnoise as jn
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(2)
+
+
+def again(key):
+    return jax.random.clone(key)
+
+
+@pytest.mark.parametrize("spatial", [(5,), (5, 4), (5, 4, 3)])
+@pytest.mark.parametrize("channel_axis", [-1, 1])
+def test_spatial_dropout_is_dropout_with_broadcast_dims(key, spatial, channel_axis):
+    first = channel_axis == 1
+    shape = (6, 8, *spatial) if first else (6, *spatial, 8)
+    x = jax.random.normal(jax.random.key(1), shape)
+    dims = range(2, x.ndim) if first else range(1, x.ndim - 1)
+    y = jn.spatial_dropout(key, x, 0.5, channel_axis=channel_axis)
+    expected = jn.dropout(again(key), x, 0.5, broadcast_dims=tuple(dims))
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_spatial_dropout_without_and_with_more_batch_dims(key):
+    x = jnp.ones((7, 8))
+    y = jn.spatial_dropout(key, x, 0.5, batch_dims=0)
+    assert (y == y[:1]).all() and len(np.unique(y)) == 2
+    x = jnp.ones((3, 4, 5, 6))
+    y = jn.spatial_dropout(again(key), x, 0.5, batch_dims=2)
+    assert (y == y[:, :, :1]).all() and not (y == y[:, :1]).all()
+
+
+@pytest.mark.parametrize("batch_dims", [0, 1, 2, 3])
+def test_drop_path_has_one_coin_for_each_sample(key, batch_dims):
+    x = jnp.ones((8, 4, 3))
+    y = jn.drop_path(key, x, 0.5, batch_dims=batch_dims)
+    coins = np.asarray(y).reshape(*x.shape[:batch_dims], -1)
+    assert (coins == coins[..., :1]).all()
+    mask = jax.random.bernoulli(
+        again(key), np.float32(0.5), coins.shape[:-1] + (1,) * (3 - batch_dims)
+    )
+    np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
+
+
+def blocks(key, shape, size, gamma):
+    """A NumPy drop_block mask of (batch, *spatial, channels), position by position."""
+    batch, *spatial, channels = shape
+    grid = (batch, *(n - size + 1 for n in spatial), channels)
+    keep = np.float32(1.0 - gamma)
+    seeds = ~np.asarray(jax.random.bernoulli(key, keep, grid))
+    mask = np.ones(shape, bool)
+    for index in zip(*np.nonzero(seeds), strict=True):
+        block = tuple(slice(i, i + size) for i in index[1:-1])
+        mask[(index[0], *block, index[-1])] = False
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("spatial", "size"), [((9,), 4), ((7, 5), 3), ((6, 5, 4), 2), ((4, 4), 1)]
+)
+def test_drop_block_against_loops_in_numpy(key, spatial, size):
+    shape = (5, *spatial, 3)
+    x = jax.random.normal(jax.random.key(1), shape)
+    ratio = np.prod([n / (size * (n - size + 1)) for n in spatial])
+    mask = blocks(again(key), shape, size, 0.3 * float(ratio))
+    examples = tuple(range(1, len(shape)))
+    scale = mask[0].size / mask.sum(examples, keepdims=True)
+    expected = np.where(mask, np.asarray(x, np.float64) * scale, 0)
+    np.testing.assert_allclose(jn.drop_block(key, x, 0.3, size), expected, rtol=1e-6)
+    assert 0 < mask.mean() < 1
+
+
+def test_drop_block_channels_first_is_channels_last_transposed(key):
+    x = jnp.ones((2, 3, 6, 5))
+    y = jn.drop_block(key, x, 0.5, 2, channel_axis=1)
+    assert set(np.round(np.unique(np.asarray(y).mean((1, 2, 3))), 5)) == {1.0}
+    dropped = np.asarray(y) == 0
+    # every dropped position belongs to a dropped 2 x 2 square of its channel
+    for n, c, i, j in zip(*np.nonzero(dropped), strict=True):
+        squares = itertools.product((i - 1, i), (j - 1, j))
+        assert any(
+            0 <= a <= 4 and 0 <= b <= 3 and dropped[n, c, a : a + 2, b : b + 2].all()
+            for a, b in squares
+        )
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_drop_block_keeps_the_mean_of_each_constant_example(key, rate):
+    x = jnp.ones((64, 14, 14, 8))
+    means = np.asarray(jn.drop_block(key, x, rate, 7)).mean((1, 2, 3))
+    np.testing.assert_allclose(means[means > 0], 1, rtol=1e-5)
+    assert (means > 0).sum() > 32
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "rate", "fraction"),
+    [
+        (14, 7, 0.1, 0.093),
+        (14, 7, 0.3, 0.243),
+        (28, 7, 0.1, 0.094),
+        (28, 7, 0.3, 0.250),
+        (7, 3, 0.1, 0.095),
+        (7, 3, 0.3, 0.256),
+    ],
+)
+def test_drop_block_drops_the_fraction_of_contained_blocks(side, size, rate, fraction):
+    """1 - E[M] = mean of 1 - (1 - gamma)^(blocks over a position), then in draws."""
+    cover = np.convolve(np.ones(side - size + 1), np.ones(size))
+    gamma = rate * side**2 / (size**2 * (side - size + 1) ** 2)
+    exact = 1 - ((1 - gamma) ** np.outer(cover, cover)).mean()
+    assert round(exact, 3) == fraction
+    maps = 20000
+    x = jnp.ones((maps // 4, side, side, 4))
+    y = np.asarray(jn.drop_block(jax.random.key(3), x, rate, size))
+    means = (y == 0).mean((1, 2)).ravel()
+    # maps are independent: false alarms 1e-6 by their own standard error
+    assert abs(means.mean() - exact) <= 4.892 * means.std() / np.sqrt(maps)
+
+
+def test_drop_block_first_rows_do_not_depend_on_the_batch(key):
+    x = jax.random.normal(jax.random.key(1), (4, 6, 6, 2))
+    whole = jn.drop_block(key, x, 0.3, 3)
+    half = jn.drop_block(again(key), x[:2], 0.3, 3)
+    np.testing.assert_allclose(whole[:2], half, rtol=1e-6)
+
+
+def test_drop_block_is_zero_where_all_of_an_example_dropped(key):
+    x = jnp.ones((50, 3, 1))
+    y = np.asarray(jn.drop_block(key, x, 0.9, 3))
+    assert set(np.unique(y)) == {0.0, 1.0}
+    gradient = jax.grad(lambda x: jn.drop_block(again(key), x, 0.9, 3).sum())(x)
+    np.testing.assert_array_equal(gradient, y)
