@@ -17,5 +17,6 @@ from jaxnoise._gaussian import uniform_noise as uniform_noise
 from jaxnoise._structured import drop_block as drop_block
 from jaxnoise._structured import drop_path as drop_path
 from jaxnoise._structured import spatial_dropout as spatial_dropout
+from jaxnoise._text import embedding_dropout as embedding_dropout
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from jaxnoise.linen._cells import GRUCell as GRUCell
 from jaxnoise.linen._cells import LSTMCell as LSTMCell
 from jaxnoise.linen._cells import SimpleCell as SimpleCell
+from jaxnoise.linen._embed import Embed as Embed
 from jaxnoise.linen._layers import AlphaDropout as AlphaDropout
 from jaxnoise.linen._layers import DropBlock as DropBlock
 from jaxnoise.linen._layers import Dropout as Dropout

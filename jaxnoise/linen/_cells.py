@@ -11,17 +11,15 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.linen import initializers
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, recurrent
+from jaxnoise.recurrent._cell import mask_dtype, rates
 
 Activation = Callable[..., Any]
-
-_RATES = ("input", "recurrent", "candidate", "cell", "weight", "output")
 
 
 class NoiseCell(nn.RNNCellBase, kw_only=True):
@@ -108,7 +106,7 @@ class NoiseCell(nn.RNNCellBase, kw_only=True):
             tied=cell.tied,
             per_step=self.per_step,
             batch_shared=self.batch_shared,
-            dtype=_mask_dtype(cell.param_dtype),
+            dtype=mask_dtype(cell.param_dtype),
             **rates(self),
         )
 
@@ -117,7 +115,7 @@ class NoiseCell(nn.RNNCellBase, kw_only=True):
         """What takes the place of noise in evaluation: the expectation of zoneout."""
         cell: Any = self
         zoneout = {k: v for k, v in rates(self).items() if k.startswith("zoneout")}
-        return recurrent.expected_noise(dtype=_mask_dtype(cell.param_dtype), **zoneout)
+        return recurrent.expected_noise(dtype=mask_dtype(cell.param_dtype), **zoneout)
 
     @nn.nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
@@ -127,18 +125,6 @@ class NoiseCell(nn.RNNCellBase, kw_only=True):
         return cell.carry_init(rng, shape, cell.param_dtype)
 
 
-def rates(cell: Any) -> dict[str, _check.Amount]:
-    """The checked rates among the attributes of a cell or a wrapper, by name."""
-    names = (*(f"{place}_rate" for place in _RATES), "state_rate")
-    names = (*names, "zoneout_hidden", "zoneout_cell")
-    return {
-        name: _check.rate(type(cell).__name__, getattr(cell, name), name=name)
-        for name in names
-        # asking the class: an attribute missing on a bound module would run its setup
-        if hasattr(type(cell), name)
-    }
-
-
 def noisy(cell: Any) -> bool:
     """Whether there is noise to be drawn for a cell."""
     if not hasattr(type(cell), "sample_noise"):
@@ -146,10 +132,6 @@ def noisy(cell: Any) -> bool:
     if any(not _check.known(rate, 0) for rate in rates(cell).values()):
         return True
     return "cell" in vars(cell) and noisy(cell.cell)
-
-
-def _mask_dtype(param_dtype: Any) -> Any:
-    return np.float64 if jnp.finfo(param_dtype).bits == 64 else np.float32
 
 
 class _Dense(nn.Module):

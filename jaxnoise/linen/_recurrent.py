@@ -10,7 +10,7 @@ from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
 
 from jaxnoise.linen._cells import NoiseCell, noisy
-from jaxnoise.recurrent._cell import check_lengths
+from jaxnoise.recurrent._sequence import over_time, where
 
 _LIFTED = {
     "variable_axes": FrozenDict(),
@@ -89,33 +89,24 @@ class RNN(nn.RNN):
           TypeError: noise for a cell without noise.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        time_major = self.time_major if time_major is None else time_major
-        reverse = self.reverse if reverse is None else reverse
-        keep_order = self.keep_order if keep_order is None else keep_order
-        rank = self.cell.num_feature_axes + 1
-        if inputs.ndim < rank:
-            raise ValueError(
-                f"RNN: inputs must have time and {rank - 1} feature dim(s), got shape "
-                f"{inputs.shape}."
-            )
-        time_axis = 0 if time_major else inputs.ndim - rank
-        xs = jnp.moveaxis(inputs, time_axis, 0)
-        if xs.shape[0] == 0:
-            raise ValueError(
-                f"RNN: inputs must have at least one step, got shape {inputs.shape}."
-            )
-        batch = xs.shape[1 : xs.ndim - rank + 1]
-        lengths = check_lengths("RNN", seq_lengths, xs.shape[0], batch)
-        if reverse:
-            xs = _flip(xs, lengths)
-        if initial_carry is None:
-            init_key = jax.random.key(0) if init_key is None else init_key
-            initial_carry = self.cell.initialize_carry(init_key, xs.shape[1:])
-        noise = self._noise(xs, deterministic, rng, noise)
-        carry, ys = self._run(initial_carry, xs, noise, lengths)
-        if reverse and keep_order:
-            ys = jax.tree.map(lambda y: _flip(y, lengths), ys)
-        ys = jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), ys)
+
+        def run(xs, lengths):
+            carry = initial_carry
+            if carry is None:
+                key = jax.random.key(0) if init_key is None else init_key
+                carry = self.cell.initialize_carry(key, xs.shape[1:])
+            drawn = self._noise(xs, deterministic, rng, noise)
+            return self._run(carry, xs, drawn, lengths)
+
+        carry, ys = over_time(
+            run,
+            inputs,
+            feature_dims=self.cell.num_feature_axes,
+            seq_lengths=seq_lengths,
+            time_major=self.time_major if time_major is None else time_major,
+            reverse=self.reverse if reverse is None else reverse,
+            keep_order=self.keep_order if keep_order is None else keep_order,
+        )
         wanted = self.return_carry if return_carry is None else return_carry
         return (carry, ys) if wanted else ys
 
@@ -178,7 +169,7 @@ class RNN(nn.RNN):
             else:
                 new, y = cell(state, x, merge(fixed, masks))
             if lengths is not None:
-                last = _where(time < lengths, new, last)
+                last = where(time < lengths, new, last)
             return (new, last), y
 
         axes: Any = (0, nn.broadcast)
@@ -205,24 +196,3 @@ def merge(fixed: Any, stepped: Any) -> Any:
         stepped,
         is_leaf=lambda node: node is None,
     )
-
-
-def _where(chosen, new, old):
-    def select(a, b):
-        shape = chosen.shape + (1,) * (a.ndim - chosen.ndim)
-        return jnp.where(chosen.reshape(shape), a, b)
-
-    return jax.tree.map(select, new, old)
-
-
-def _flip(xs, lengths):
-    """Reverse time, each sequence within its length; what pads it stays at the end."""
-    if lengths is None:
-        return jnp.flip(xs, 0)
-    steps = xs.shape[0]
-    back = jnp.arange(steps - 1, -1, -1, dtype=np.int32)
-    shape = (steps, *lengths.shape)
-    back = jnp.broadcast_to(back.reshape((steps,) + (1,) * lengths.ndim), shape)
-    index = (back + jnp.broadcast_to(lengths, shape)) % np.int32(steps)
-    index = index.reshape(index.shape + (1,) * (xs.ndim - index.ndim))
-    return jnp.take_along_axis(xs, index, axis=0)

@@ -13,7 +13,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, recurrent
-from jaxnoise.linen._cells import noisy, rates
+from jaxnoise.linen._cells import noisy
+from jaxnoise.recurrent._cell import rates
 from jaxnoise.recurrent._masks import mix, times
 from jaxnoise.recurrent._noise import sample_mask
 

@@ -11,3 +11,6 @@ from jaxnoise.nnx._layers import LaplaceNoise as LaplaceNoise
 from jaxnoise.nnx._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.nnx._layers import SpatialDropout as SpatialDropout
 from jaxnoise.nnx._layers import UniformNoise as UniformNoise
+from jaxnoise.nnx._recurrent import RNN as RNN
+from jaxnoise.nnx._recurrent import GRUCell as GRUCell
+from jaxnoise.nnx._recurrent import LSTMCell as LSTMCell

@@ -17,6 +17,7 @@ from jaxnoise.recurrent import _cell
 from jaxnoise.recurrent._cell import Cell, State, Weights
 from jaxnoise.recurrent._masks import project, rank, times
 from jaxnoise.recurrent._noise import Noise
+from jaxnoise.recurrent._sequence import where
 
 
 class _Static(NamedTuple):
@@ -151,7 +152,7 @@ def _scan(static, ax, kernels, bias, state, fixed, stepped, lengths):
         ah = _add(project(state[-1], masks.recurrent, kernels, batch), bias)
         new, saved = static.cell.forward(ax, ah, state, masks)
         if lengths is not None:
-            last = _where(time < lengths, new, last)
+            last = where(time < lengths, new, last)
         return (new, last), (new[-1], (saved, state[:-1]))
 
     last = None if lengths is None else state
@@ -185,7 +186,7 @@ def _backward(static, residuals, cotangents):
         dh, h, before, saved, masks, time = inputs
         if lengths is not None:
             arrived = tuple(d + e for d, e in zip(dstate, dlast, strict=True))
-            dstate = _where(time == lengths - 1, arrived, dstate)
+            dstate = where(time == lengths - 1, arrived, dstate)
         dstate = (*dstate[:-1], dstate[-1] + dh)
         merged = _merge(fixed, masks)
         dax, dah, dstate, dmasks = static.cell.backward(
@@ -208,7 +209,7 @@ def _backward(static, residuals, cotangents):
     )
     if lengths is not None:
         arrived = tuple(d + e for d, e in zip(dstate, dlast, strict=True))
-        dstate = _where(lengths == 0, arrived, dstate)
+        dstate = where(lengths == 0, arrived, dstate)
     dah = dax if dah is None else dah
     mask = _merge(fixed, stepped).recurrent
     _, pull = jax.vjp(lambda kernels: project(hs, mask, kernels, batch), kernels)
@@ -226,11 +227,3 @@ def _only(masks: Noise, like: Noise) -> Noise:
     """Those of the masks that `like` has too."""
     pairs = zip(masks, like, strict=True)
     return Noise(*(None if other is None else mask for mask, other in pairs))
-
-
-def _where(chosen, new, old):
-    def select(a, b):
-        shape = chosen.shape + (1,) * (a.ndim - chosen.ndim)
-        return jnp.where(chosen.reshape(shape), a, b)
-
-    return jax.tree.map(select, new, old)
