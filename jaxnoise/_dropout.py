@@ -115,9 +115,8 @@ _sampled_mask = jax.jit(_random.keep_mask, static_argnames=("shape",))
 def apply_mask(x: ArrayLike, mask: ArrayLike, rate: ArrayLike) -> jax.Array:
     """Scale what `mask` keeps by 1 / (1 - rate), drop the rest.
 
-    Law: y = x / (1 - rate) where the mask is True, else 0; with a mask of
-    `dropout_mask` and the same rate, the law of `dropout`: E[y] = x,
-    Var[y] = x^2 rate / (1 - rate) over the mask.
+    Law: y = x / (1 - rate) where the mask is True, else 0. Over masks of
+    `dropout_mask` with the same rate, E[y] = x, Var[y] = x^2 rate / (1 - rate).
 
     Args:
       x: floating or complex array.
@@ -161,6 +160,7 @@ def alpha_dropout(
 
     Law: y = a (m x + (1 - m) A) + c, m ~ Bernoulli(q) i.i.d., q = 1 - rate,
     A = -1.7580993408473766, a = (q (1 + rate A^2))^-1/2, c = -a rate A.
+
     E[y] = a q x, Var[y] = a^2 rate q (x - A)^2. Not unbiased element by element: what
     it keeps is mean 0 and variance 1 over data that has them.
 
@@ -205,8 +205,8 @@ def feature_alpha_dropout(
 ) -> jax.Array:
     """Alpha dropout of whole channels: one coin for each (example, channel).
 
-    Law: that of `alpha_dropout`, m shared by all positions of a channel.
-    E[y] = a q x, Var[y] = a^2 rate q (x - A)^2, a and A as there.
+    Law: that of `alpha_dropout` with its a and A, m shared by the positions of a
+    channel. E[y] = a q x, Var[y] = a^2 rate q (x - A)^2.
 
     Args:
       key: PRNG key, consumed.

@@ -116,11 +116,11 @@ def drop_block(
 ) -> jax.Array:
     """Drop contiguous blocks of each channel and rescale what is left of the example.
 
-    Law: seeds ~ Bernoulli(gamma) i.i.d. on the positions where a block of size k fits
-    whole, gamma = rate prod(n_d) / prod(k (n_d - k + 1)) over the spatial dims d;
-    M = 0 on the union of the seeded blocks; y = x M size / sum(M), size and sum over
-    the example. For constant x the mean over the example is x to rounding, unless
-    everything dropped. Position by position E[y] is not x: borders are dropped less.
+    Law: y = x M size / sum(M), M = 0 on the union of the blocks, size and sum over the
+    example. Blocks of size k start at seeds ~ Bernoulli(gamma), i.i.d. on the
+    positions where a block fits whole, gamma = rate prod(n_d) / prod(k (n_d - k + 1))
+    over the spatial dims d. For constant x the mean over the example is x to rounding,
+    unless everything dropped. Position by position it is not: borders drop less.
 
     Args:
       key: PRNG key, consumed.

@@ -1,11 +1,16 @@
 """What the package promises as a whole: light import, types, README that runs."""
 
 import importlib.metadata
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jaxnoise as jn
+from jaxnoise.testing import CASES
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +40,60 @@ def test_version_and_types():
     assert importlib.metadata.version("jaxnoise") == jn.__version__
     assert (Path(jn.__file__).parent / "py.typed").exists()
     assert f"## {jn.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def law(function) -> tuple[str, str, str]:
+    """Law, E and Var of a docstring, each on one line; "" where it gives none."""
+    text = " ".join(inspect.getdoc(function).split("Args:")[0].split())
+    rule = re.search(r"Law: (.*?)\.(?= [A-Z]|$)", text)
+    moments = re.search(r"(E\[\w\]) = (.*?), Var\[\w\] = (.*?)\.(?: |$)", text)
+    return rule[1].replace("`", ""), *(moments.groups()[1:] if moments else ("", ""))
+
+
+def evaluate(formula: str, **values: float) -> float:
+    """A formula of a docstring: ^ is a power, a space between factors a product."""
+    python = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", formula.replace("^", "**"))
+    return eval(python, values)
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.5, 0.9])
+def test_moments_of_the_docstrings_are_those_of_the_laws(amount):
+    """What the table says is what `jaxnoise.testing` measures."""
+    floor, seen = -1.7580993408473766, 0
+    keep = 1 - amount
+    values = {"x": 1.5, "table": 1.5, "rate": amount, "q": keep, "A": floor}
+    values["a"] = (keep * (1 + amount * floor**2)) ** -0.5
+    values["scale"] = amount
+    for case in CASES:
+        for name in case.covers:
+            _, mean, variance = law(getattr(jn, name))
+            if case.mean is None or case.variance is None or name == "dropout_mask":
+                continue
+            values["stddev"] = 0.7 if name == "real_gaussian_dropout" else amount
+            expected = case.mean(1.5, amount), case.variance(1.5, amount)
+            found = evaluate(mean, **values), evaluate(variance, **values)
+            assert found == pytest.approx(expected), name
+            seen += 1
+    assert seen >= 12
+
+
+def table() -> str:
+    """The README's table of functions, from their docstrings."""
+    lines = ["| function | law | E | Var |", "|---|---|---|---|"]
+    names = [name for case in CASES for name in case.covers]
+    for name in names:
+        function = getattr(jn, name)
+        parameters = inspect.signature(function).parameters.values()
+        call = ", ".join(p.name for p in parameters if p.default is p.empty)
+        cells = [
+            f"`{cell}`" if cell else "" for cell in (f"{name}({call})", *law(function))
+        ]
+        lines.append(f"| {' | '.join(cells)} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
+def test_readme_table_is_that_of_the_docstrings():
+    assert table() in (ROOT / "README.md").read_text("utf-8"), table()
 
 
 def test_readme_code_runs():

@@ -1,0 +1,187 @@
+"""The examples run with tiny settings, and what they print and draw is what they say."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import jaxnoise as jn
+import jaxnoise.linen as jnn
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TINY = ["--epochs", "1", "--seeds", "1"]
+
+
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+@pytest.fixture
+def digits():
+    return importlib.import_module("digits")
+
+
+@pytest.fixture
+def compare_noise():
+    return importlib.import_module("compare_noise")
+
+
+def assert_drawn(path):
+    """A picture with something on every third of it, both ways."""
+    pixels = imread(path)[..., :3]
+    for rows in np.array_split(pixels, 3):
+        for part in np.array_split(rows, 3, axis=1):
+            assert part.std() > 0.01
+
+
+@pytest.mark.parametrize("api", ["linen", "nnx"])
+def test_digits(digits, api, tmp_path, capsys):
+    """Table, picture, and the same numbers again for the same seed."""
+    arguments = [*TINY, "--seeds", "2", "--api", api, "--out", str(tmp_path / "new")]
+    only = ["--only", "Dropout", "GaussianNoise", "AlphaDropout"]
+    results = digits.main([*arguments, *only])
+    first = capsys.readouterr().out
+    for text in ("accuracy", "NLL", "Dropout(0.3)", "GaussianNoise(0.2)", "SELU MLP"):
+        assert text in first
+    assert_drawn(tmp_path / "new" / f"digits_{api}.png")
+    assert [result.case.layer for result in results] == [
+        *("none", "Dropout", "GaussianNoise", "none", "AlphaDropout")
+    ]
+    for result in results:
+        assert result.nll.shape == result.accuracy.shape == (1, 2)
+        # one epoch is enough to leave chance, 0.1 and log(10), far behind
+        assert (result.accuracy > 0.7).all() and (result.nll < 1.2).all()
+    # every noise acts: same initial parameters and batches, another result
+    assert len({result.nll.tobytes() for result in results}) == len(results)
+
+    digits.main([*arguments, *only])
+    assert capsys.readouterr().out == first
+
+
+def test_digits_in_the_cnn(digits, tmp_path, capsys):
+    (none, noisy) = digits.main([*TINY, "--only", "DropPath", "--out", str(tmp_path)])
+    assert none.case.net == noisy.case.net == "CNN"
+    assert "±" not in capsys.readouterr().out.split("\n", 1)[1]  # no spread of one seed
+    assert none.nll[-1] != noisy.nll[-1] < np.log(10)
+
+
+def test_digits_of_another_seed(digits, tmp_path):
+    arguments = [*TINY, "--only", "Dropout", "--out", str(tmp_path)]
+    one, two = digits.main(arguments), digits.main([*arguments, "--seed", "1"])
+    assert all((a.nll != b.nll).all() for a, b in zip(one, two, strict=True))
+
+
+def test_digits_has_every_layer(digits):
+    layers = {
+        name for name in dir(jnn) if hasattr(getattr(jnn, name), "rng_collection")
+    }
+    shown = {case.layer for case in digits.CASES} - {"none"}
+    assert shown <= layers
+    assert shown >= {"Dropout", "DropBlock", "FeatureAlphaDropout", "LaplaceNoise"}
+    assert len(shown) == 11
+
+
+@pytest.mark.parametrize("case", range(15))
+@pytest.mark.parametrize("api", ["linen", "nnx"])
+def test_nets_draw_only_with_a_key(digits, api, case):
+    """Every case of both APIs: off without a key, on with one, decided by the key."""
+    case = digits.CASES[case]
+    init, apply = digits.NETS[api](case)
+    params = init(jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (4, 8, 8, 1))
+    off, again = apply(params, x), apply(params, x)
+    np.testing.assert_array_equal(off, again)
+    on, same, other = (apply(params, x, jax.random.key(seed)) for seed in (2, 2, 3))
+    np.testing.assert_array_equal(on, same)
+    assert bool((on != off).any()) == bool((on != other).any()) == bool(case.amounts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs: must be a positive integer, got '0'"),
+        (["--epochs", "x"], "--epochs: must be a positive integer, got 'x'"),
+        (["--seeds", "-1"], "--seeds: must be a positive integer, got '-1'"),
+        (["--api", "keras"], "--api: invalid choice: 'keras'"),
+        (["--only", "Dropuot"], "--only: invalid choice: 'Dropuot'"),
+        (["--out", __file__], "--out: must be a folder, got the file"),
+    ],
+)
+def test_digits_bad_arguments(digits, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        digits.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_compare_noise(compare_noise, tmp_path, capsys):
+    path = tmp_path / "new" / "noise.png"
+    assert compare_noise.main(["--out", str(path)]) == path
+    first = capsys.readouterr().out
+    functions = [v.name for v in compare_noise.VARIANTS]
+    assert all(f"jn.{name}(key, x, " in first for name in functions)
+    assert set(functions) <= set(dir(jn)) and len(functions) == 11
+    assert first.count("largest difference") == first.count("keras.layers.") == 5
+    assert_drawn(path)
+    assert path.stat().st_size < 300_000 and imread(path).shape[1] == 1600
+    compare_noise.main(["--out", str(path)])
+    assert capsys.readouterr().out == first
+
+
+def test_compare_noise_laws(compare_noise):
+    """The moments that it prints and draws, against the draws, 6 standard errors."""
+    x = np.asarray(compare_noise.array())
+    for variant in compare_noise.VARIANTS:
+        if variant.law is None:
+            continue
+        outputs = compare_noise.draw(variant, 5).astype(np.float64)
+        mean, sd = variant.law.mean(x), variant.law.sd(x)
+        centred = outputs - mean
+        n = len(outputs)
+        assert (np.abs(centred.mean(0)) <= 6 * sd / n**0.5 + 1e-6).all(), variant.name
+        spread = (centred**2).std(0) / n**0.5
+        error = np.abs((centred**2).mean(0) - sd**2)
+        assert (error <= 6 * spread + 1e-5).all(), variant.name
+
+
+def test_compare_noise_without_keras(compare_noise, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare_noise.importlib.util, "find_spec", lambda name: None)
+    compare_noise.main(["--out", str(tmp_path / "noise.png")])
+    output = capsys.readouterr().out
+    assert "Keras is not installed" in output
+    assert "keras.layers" not in output
+
+
+def test_compare_noise_keras_on_another_backend(compare_noise, monkeypatch):
+    keras = importlib.import_module("keras")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    assert compare_noise.import_keras() == (
+        None,
+        "Keras runs on torch, not on JAX: nothing to compare with.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "-1"], "--seed: must be from 0 to 2^31 - 1, got -1"),
+        (["--out", "noise.txt"], "--out: must be a file name in .png, got noise.txt"),
+    ],
+)
+def test_compare_noise_bad_arguments(compare_noise, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        compare_noise.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["digits.py", "compare_noise.py"])
+def test_runs_as_a_script(script):
+    """From another folder and in a process of its own, as a reader would."""
+    command = [sys.executable, str(EXAMPLES / script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=True)
+    assert f"python examples/{script}" in done.stdout
