@@ -25,7 +25,7 @@ import optax
 from digits_nets import CASES, Case, linen_net, nnx_net
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -176,7 +176,7 @@ def _over_seeds(values: np.ndarray, style: str) -> str:
 def draw_curves(results: Sequence[Result], title: str, path: Path) -> None:
     """Test NLL by epoch: a panel for each net and place, each with its baseline."""
     layers = dict.fromkeys(case.layer for case in CASES if case.amounts)
-    shades = colormaps["Paired"](np.arange(1, len(layers) + 1))
+    shades = [*colormaps["tab10"](np.arange(10)), "navy"]
     colours = dict(zip(layers, shades, strict=True))
     baselines = {r.case.net: r for r in results if not r.case.amounts}
     panels = dict.fromkeys((r.case.net, r.case.place) for r in results if r.case.place)
@@ -193,8 +193,10 @@ def draw_curves(results: Sequence[Result], title: str, path: Path) -> None:
                 _curve(ax, result, colours[result.case.layer], "-")
         ax.set_title(f"{net}, noise on {place}", fontsize=10)
         ax.set_yscale("log")
+        ax.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2])
         ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        ax.grid(alpha=0.3, which="both")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
     figure.supxlabel("epoch")
     figure.supylabel("test NLL, nats per image")
     figure.suptitle(title)
@@ -206,7 +208,7 @@ def draw_curves(results: Sequence[Result], title: str, path: Path) -> None:
 def _curve(ax, result: Result, colour, line: str) -> None:
     epochs = np.arange(1, len(result.nll) + 1)
     low, high = result.nll.min(1), result.nll.max(1)
-    ax.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
+    ax.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     ax.plot(epochs, result.nll.mean(1), line, color=colour, label=result.case.layer)
 
 

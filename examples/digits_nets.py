@@ -49,20 +49,20 @@ class Case(NamedTuple):
 # the four additive ones, 0.04 on pixels that go from 0 to 1.
 CASES = (
     Case("MLP"),
-    Case("MLP", "Dropout", (0.3,), "hidden"),
-    Case("MLP", "GaussianDropout", (0.3,), "hidden"),
+    Case("MLP", "Dropout", (0.3,), "hidden units"),
+    Case("MLP", "GaussianDropout", (0.3,), "hidden units"),
     Case("MLP", "GaussianNoise", (0.2,), "pixels"),
     Case("MLP", "RealGaussianDropout", (0.5, 0.283), "pixels"),
     Case("MLP", "UniformNoise", (0.346,), "pixels"),
     Case("MLP", "LaplaceNoise", (0.141,), "pixels"),
     Case("SELU MLP"),
-    Case("SELU MLP", "AlphaDropout", (0.1,), "hidden"),
+    Case("SELU MLP", "AlphaDropout", (0.1,), "hidden units"),
     Case("CNN"),
-    Case("CNN", "SpatialDropout", (0.1,), "maps"),
-    Case("CNN", "DropBlock", (0.1, 2), "maps"),
-    Case("CNN", "DropPath", (0.2,), "branch"),
+    Case("CNN", "SpatialDropout", (0.1,), "feature maps"),
+    Case("CNN", "DropBlock", (0.1, 2), "feature maps"),
+    Case("CNN", "DropPath", (0.2,), "branches"),
     Case("SELU CNN"),
-    Case("SELU CNN", "FeatureAlphaDropout", (0.1,), "maps"),
+    Case("SELU CNN", "FeatureAlphaDropout", (0.1,), "feature maps"),
 )
 
 
@@ -76,7 +76,7 @@ class LinenMLP(nn.Module):
             x = self.case.noise(jnn)(x, deterministic=not train)
         for _ in range(HIDDEN_LAYERS):
             x = self.case.activation(nn.Dense(WIDTH)(x))
-            if self.case.place == "hidden":
+            if self.case.place == "hidden units":
                 x = self.case.noise(jnn)(x, deterministic=not train)
         return nn.Dense(10)(x)
 
@@ -89,7 +89,7 @@ class LinenCNN(nn.Module):
         x = self.stage(x, CHANNELS, train)
         for _ in range(BRANCHES):
             branch = self.case.activation(nn.Conv(CHANNELS, (3, 3))(x))
-            if self.case.place == "branch":
+            if self.case.place == "branches":
                 branch = self.case.noise(jnn)(branch, deterministic=not train)
             x = x + branch
         x = self.stage(x, 2 * CHANNELS, train)
@@ -97,7 +97,7 @@ class LinenCNN(nn.Module):
 
     def stage(self, x: jax.Array, channels: int, train: bool) -> jax.Array:
         x = self.case.activation(nn.Conv(channels, (3, 3))(x))
-        if self.case.place == "maps":
+        if self.case.place == "feature maps":
             x = self.case.noise(jnn)(x, deterministic=not train)
         return nn.max_pool(x, (2, 2), (2, 2))
 
@@ -116,7 +116,7 @@ class NnxMLP(nnx.Module):
         *hidden, head = self.dense
         for dense in hidden:
             x = self.case.activation(dense(x))
-            if self.case.place == "hidden":
+            if self.case.place == "hidden units":
                 x = self.noise(x, deterministic=not train, rngs=rngs)
         return head(x)
 
@@ -133,7 +133,7 @@ class NnxCNN(nnx.Module):
         x = self.stage(self.first, x, train, rngs)
         for conv in self.branches:
             branch = self.case.activation(conv(x))
-            if self.case.place == "branch":
+            if self.case.place == "branches":
                 branch = self.noise(branch, deterministic=not train, rngs=rngs)
             x = x + branch
         x = self.stage(self.last, x, train, rngs)
@@ -141,7 +141,7 @@ class NnxCNN(nnx.Module):
 
     def stage(self, conv, x: jax.Array, train: bool, rngs) -> jax.Array:
         x = self.case.activation(conv(x))
-        if self.case.place == "maps":
+        if self.case.place == "feature maps":
             x = self.noise(x, deterministic=not train, rngs=rngs)
         return nnx.max_pool(x, (2, 2), (2, 2))
 

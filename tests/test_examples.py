@@ -1,4 +1,4 @@
-"""The examples run with tiny settings, and what they print and draw is what they say."""
+"""The examples run with tiny settings, print and draw what they say, and repeat."""
 
 import importlib
 import subprocess
@@ -40,41 +40,39 @@ def assert_drawn(path):
             assert part.std() > 0.01
 
 
-@pytest.mark.parametrize("api", ["linen", "nnx"])
-def test_digits(digits, api, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("api", "net", "layer"),
+    [("linen", "MLP", "GaussianNoise"), ("nnx", "SELU MLP", "AlphaDropout")],
+)
+def test_digits(digits, api, net, layer, tmp_path, capsys):
     """Table, picture, and the same numbers again for the same seed."""
     arguments = [*TINY, "--seeds", "2", "--api", api, "--out", str(tmp_path / "new")]
-    only = ["--only", "Dropout", "GaussianNoise", "AlphaDropout"]
-    results = digits.main([*arguments, *only])
+    arguments += ["--only", layer]
+    results = digits.main(arguments)
     first = capsys.readouterr().out
-    for text in ("accuracy", "NLL", "Dropout(0.3)", "GaussianNoise(0.2)", "SELU MLP"):
+    for text in ("accuracy", "NLL", "none", net, f"{layer}("):
         assert text in first
     assert_drawn(tmp_path / "new" / f"digits_{api}.png")
-    assert [result.case.layer for result in results] == [
-        *("none", "Dropout", "GaussianNoise", "none", "AlphaDropout")
-    ]
+    assert [result.case.layer for result in results] == ["none", layer]
     for result in results:
+        assert result.case.net == net
         assert result.nll.shape == result.accuracy.shape == (1, 2)
-        # one epoch is enough to leave chance, 0.1 and log(10), far behind
-        assert (result.accuracy > 0.7).all() and (result.nll < 1.2).all()
-    # every noise acts: same initial parameters and batches, another result
-    assert len({result.nll.tobytes() for result in results}) == len(results)
+        # 28 steps leave chance, 0.1 and log(10), behind
+        assert (result.accuracy > 0.5).all() and (result.nll < 0.7 * np.log(10)).all()
+        assert result.nll[0, 0] != result.nll[0, 1]
+    # same initial parameters and batches, so what differs is the noise
+    assert (results[0].nll != results[1].nll).all()
 
-    digits.main([*arguments, *only])
+    digits.main(arguments)
     assert capsys.readouterr().out == first
 
 
 def test_digits_in_the_cnn(digits, tmp_path, capsys):
-    (none, noisy) = digits.main([*TINY, "--only", "DropPath", "--out", str(tmp_path)])
+    arguments = [*TINY, "--seed", "5", "--only", "DropPath", "--out", str(tmp_path)]
+    none, noisy = digits.main(arguments)
     assert none.case.net == noisy.case.net == "CNN"
     assert "±" not in capsys.readouterr().out.split("\n", 1)[1]  # no spread of one seed
     assert none.nll[-1] != noisy.nll[-1] < np.log(10)
-
-
-def test_digits_of_another_seed(digits, tmp_path):
-    arguments = [*TINY, "--only", "Dropout", "--out", str(tmp_path)]
-    one, two = digits.main(arguments), digits.main([*arguments, "--seed", "1"])
-    assert all((a.nll != b.nll).all() for a, b in zip(one, two, strict=True))
 
 
 def test_digits_has_every_layer(digits):
@@ -119,7 +117,7 @@ def test_digits_bad_arguments(digits, arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_compare_noise(compare_noise, tmp_path, capsys):
+def test_compare_noise(compare_noise, tmp_path, capsys, monkeypatch):
     path = tmp_path / "new" / "noise.png"
     assert compare_noise.main(["--out", str(path)]) == path
     first = capsys.readouterr().out
@@ -129,6 +127,8 @@ def test_compare_noise(compare_noise, tmp_path, capsys):
     assert first.count("largest difference") == first.count("keras.layers.") == 5
     assert_drawn(path)
     assert path.stat().st_size < 300_000 and imread(path).shape[1] == 1600
+
+    monkeypatch.setattr(compare_noise, "draw_figure", lambda seed, path: None)
     compare_noise.main(["--out", str(path)])
     assert capsys.readouterr().out == first
 
@@ -151,6 +151,7 @@ def test_compare_noise_laws(compare_noise):
 
 def test_compare_noise_without_keras(compare_noise, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare_noise.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(compare_noise, "draw_figure", lambda seed, path: None)
     compare_noise.main(["--out", str(tmp_path / "noise.png")])
     output = capsys.readouterr().out
     assert "Keras is not installed" in output
