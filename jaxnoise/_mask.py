@@ -4,24 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnoise import _check, _random
-
-
-def settled(x: Any, rate: _check.Amount) -> Any:
-    """What a known rate makes of `x` without a draw: x at 0, zeros at 1, else None."""
-    if _check.known(rate, 0):
-        return x
-    return jnp.zeros_like(x) if _check.known(rate, 1) else None
 
 
 def drop(
     key: jax.Array, x: jax.Array, rate: _check.Amount, shape: _random.Shape
 ) -> jax.Array:
     """`x` / (1 - rate) where a draw of `shape`, broadcast to `x`, keeps it, else 0."""
-    output = settled(x, rate)
-    if output is not None:
-        return output
+    if _check.known(rate, 0):
+        return x
+    if _check.known(rate, 1):
+        return _dropped(x)
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
     return _drop(key, x, threshold, keep, shape=shape)
 
@@ -30,6 +25,13 @@ def drop(
 def _drop(key, x, threshold, keep, *, shape):
     sharding = _random.sharding_like(x, shape)
     return scale_kept(x, _random.keep_mask(key, threshold, shape, sharding), keep)
+
+
+@jax.jit
+def _dropped(x):
+    """Zeros that are sharded as `x`; a constant would be whole on every device."""
+    nothing = lax.optimization_barrier(jnp.zeros((), bool))
+    return jnp.where(nothing, x, jnp.zeros((), x.dtype))
 
 
 def scale_kept(x: jax.Array, mask: jax.Array, keep: Any) -> jax.Array:

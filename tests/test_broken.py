@@ -21,8 +21,8 @@ def checked(noise):
     def f(key, x, amount):
         key = _check.key("f", key)
         x = _check.floating("f", x)
-        output = _mask.settled(x, _check.rate("f", amount))
-        return noise(key, x, jnp.float32(amount)) if output is None else output
+        known_zero = _check.known(_check.rate("f", amount), 0)
+        return x if known_zero else noise(key, x, jnp.float32(amount))
 
     return f
 
@@ -75,10 +75,7 @@ def ignores_the_key(key, x, rate):
 def draws_in_the_mode_of_x64(key, x, amount):
     key, x = _check.key("f", key), _check.floating("f", x)
     amount = _check.rate("f", amount)
-    output = _mask.settled(x, amount)
-    if output is not None:
-        return output
-    if not isinstance(amount, float):
+    if not isinstance(amount, float) or amount in (0, 1):
         return right(key, x, amount)
 
     def draw(key, threshold, shape, sharding):

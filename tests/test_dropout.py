@@ -108,6 +108,23 @@ def test_rate_one_is_zero_with_zero_gradient(key, one):
     assert value == 0 and not gradient.any()
 
 
+def test_traced_rates_at_the_ends_are_exact(key):
+    x = normal((3, 4))
+
+    @jax.jit
+    def both(rate):
+        return jax.value_and_grad(lambda x: jn.dropout(again(key), x, rate).sum())(x)
+
+    value, gradient = both(np.float32(1))
+    assert value == 0 and not gradient.any()
+    value, gradient = both(np.float32(0))
+    np.testing.assert_allclose(value, x.sum(), rtol=1e-6)
+    assert (gradient == 1).all()
+    # out of range, where a value cannot be checked: clipped
+    assert both(np.float32(1.5))[0] == 0
+    np.testing.assert_allclose(both(np.float32(-0.5))[0], x.sum(), rtol=1e-6)
+
+
 def test_complex_numbers_are_dropped_whole(key):
     x = jax.lax.complex(normal((200,)), normal((200,)) + 1)
     y = np.asarray(jn.dropout(key, x, 0.5))

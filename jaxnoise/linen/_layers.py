@@ -9,10 +9,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check, _mask
+from jaxnoise import _check
 
 
 class NoiseLayer(nn.Module):
@@ -86,7 +87,9 @@ class Dropout(NoiseLayer):
 
     def without_key(self, x: Any) -> Any:
         # as in flax, rate 1 needs no rng either
-        return _mask.settled(x, _check.amounts(self)["rate"])
+        if _check.known(_check.amounts(self)["rate"], 1):
+            return jnp.zeros_like(x)
+        return super().without_key(x)
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         return jn.dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)

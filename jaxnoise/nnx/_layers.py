@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check, _mask
+from jaxnoise import _check
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 
@@ -143,7 +144,9 @@ class Dropout(NoiseLayer):
 
     def without_key(self, x: Any) -> Any:
         # as in flax, rate 1 takes no key from the stream either
-        return _mask.settled(x, _check.amounts(self)["rate"])
+        if _check.known(_check.amounts(self)["rate"], 1):
+            return jnp.zeros_like(x)
+        return super().without_key(x)
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         return jn.dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)

@@ -109,8 +109,8 @@ def check_noise(
         raise ValueError(
             f"check_noise: laws must be among {', '.join(LAWS)}, got {unknown}."
         )
-    name = name or getattr(noise, "__name__", "noise")
-    case = Case(name, noise, tuple(amounts), **options)
+    title = name or str(getattr(noise, "__name__", "noise"))
+    case = Case(title, noise, tuple(amounts), **options)
     report = Report([run_law(law, case) for law in wanted])
     if raises and report.broken:
         raise LawError("\n".join(outcome.detail for outcome in report.broken))
