@@ -162,7 +162,7 @@ def show_table(results: Sequence[Result], title: str) -> None:
             *(case.net, case.label, case.place, accuracy, _over_seeds(nll, "{:.4f}")),
             change if case.amounts else "",
         )
-    Console(width=112).print(table)
+    Console(width=116).print(table)
 
 
 def _over_seeds(values: np.ndarray, style: str) -> str:
@@ -231,7 +231,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     kind = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
     parser.add_argument("--api", choices=NETS, default="linen")
-    parser.add_argument("--epochs", type=_positive, default=20)
+    parser.add_argument("--epochs", type=_positive, default=15)
     parser.add_argument("--seeds", type=_positive, default=3, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder")
