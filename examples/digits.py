@@ -231,7 +231,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     kind = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
     parser.add_argument("--api", choices=NETS, default="linen")
-    parser.add_argument("--epochs", type=_positive, default=15)
+    parser.add_argument("--epochs", type=_positive, default=20)
     parser.add_argument("--seeds", type=_positive, default=3, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder")
