@@ -37,6 +37,8 @@ def _dropped(x):
 def scale_kept(x: jax.Array, mask: jax.Array, keep: Any) -> jax.Array:
     """Select, never multiply: a dropped nan or inf is 0, and so is its gradient."""
     # nothing is kept where keep is 0, but 1/0 would still reach the gradient
-    divisor = jnp.where(keep > 0, keep, jnp.ones_like(keep))
-    scaled = _random.in_wide(lambda real: real / divisor, x)
+    one = jnp.ones_like(keep)
+    # a product, since XLA makes one of a quotient when and only when it sees fit
+    scale = one / jnp.where(keep > 0, keep, one)
+    scaled = _random.in_wide(lambda real: real * scale, x)
     return jnp.where(mask, scaled, jnp.zeros((), x.dtype))
