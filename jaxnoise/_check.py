@@ -4,9 +4,11 @@ Only what is known on the host is checked. A traced amount passes through and me
 formulas that are finite at both ends of its range.
 """
 
+import functools
+import inspect
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -148,6 +150,16 @@ def amounts(layer: Any) -> dict[str, Amount]:
         if hasattr(layer, attribute):
             checked[attribute] = magnitude(name, attribute, getattr(layer, attribute))
     return checked
+
+
+def arguments(layer: Any, function: Callable[..., Any]) -> dict[str, Any]:
+    """The attributes of a layer that are parameters of its function, by name."""
+    return {name: getattr(layer, name) for name in _after_key_and_x(function)}
+
+
+@functools.cache
+def _after_key_and_x(function):
+    return tuple(inspect.signature(function).parameters)[2:]
 
 
 def dims(function: str, name: str, value: Any, ndim: int) -> tuple[int, ...]:

@@ -4,8 +4,8 @@ Constructors take the amounts of the pure function, then its options, then
 `deterministic` and `rng_collection`. Calls are those of `flax.linen.Dropout`.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -17,11 +17,13 @@ from jaxnoise import _check
 
 
 class NoiseLayer(nn.Module):
-    """Base of the layers: checks the amounts, finds the key, calls `noisy`.
+    """Base of the layers: checks the amounts, finds the key, calls the function.
 
-    A child has the fields `deterministic` and `rng_collection` after its own, one or
-    more amounts among `rate`, `stddev` and `scale`, and the method `noisy`.
+    A child has the pure `function`, a field for each of its parameters after the key
+    and x, and after these the fields `deterministic` and `rng_collection`.
     """
+
+    function: ClassVar[Callable[..., jax.Array]]
 
     def __post_init__(self):
         _check.amounts(self)
@@ -29,7 +31,7 @@ class NoiseLayer(nn.Module):
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         """The pure function with the amounts and options of this layer."""
-        raise NotImplementedError
+        return self.function(key, x, **_check.arguments(self, self.function))
 
     def without_key(self, x: Any) -> Any:
         """The output where the amounts leave nothing to draw, else None."""
@@ -59,9 +61,8 @@ class NoiseLayer(nn.Module):
         output = self.without_key(inputs)
         if output is not None:
             return output
-        return self.noisy(
-            self.make_rng(self.rng_collection) if rng is None else rng, inputs
-        )
+        key = self.make_rng(self.rng_collection) if rng is None else rng
+        return self.noisy(key, inputs)
 
 
 def _merged(layer: Any, at_call: bool | None) -> bool:
@@ -80,6 +81,7 @@ def _merged(layer: Any, at_call: bool | None) -> bool:
 class Dropout(NoiseLayer):
     """`jaxnoise.dropout` as a layer, in the place of `flax.linen.Dropout`."""
 
+    function = staticmethod(jn.dropout)
     rate: ArrayLike
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | None = None
@@ -91,39 +93,32 @@ class Dropout(NoiseLayer):
             return jnp.zeros_like(x)
         return super().without_key(x)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)
-
 
 class SpatialDropout(NoiseLayer):
     """`jaxnoise.spatial_dropout` as a layer."""
 
+    function = staticmethod(jn.spatial_dropout)
     rate: ArrayLike
     channel_axis: int = -1
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
-        return jn.spatial_dropout(key, x, self.rate, **axes)
-
 
 class DropPath(NoiseLayer):
     """`jaxnoise.drop_path` as a layer."""
 
+    function = staticmethod(jn.drop_path)
     rate: ArrayLike
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.drop_path(key, x, self.rate, batch_dims=self.batch_dims)
-
 
 class DropBlock(NoiseLayer):
     """`jaxnoise.drop_block` as a layer."""
 
+    function = staticmethod(jn.drop_block)
     rate: ArrayLike
     block_size: int
     channel_axis: int = -1
@@ -131,88 +126,69 @@ class DropBlock(NoiseLayer):
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
-        return jn.drop_block(key, x, self.rate, self.block_size, **axes)
-
 
 class AlphaDropout(NoiseLayer):
     """`jaxnoise.alpha_dropout` as a layer."""
 
+    function = staticmethod(jn.alpha_dropout)
     rate: ArrayLike
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.alpha_dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)
-
 
 class FeatureAlphaDropout(NoiseLayer):
     """`jaxnoise.feature_alpha_dropout` as a layer."""
 
+    function = staticmethod(jn.feature_alpha_dropout)
     rate: ArrayLike
     channel_axis: int = -1
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
-        return jn.feature_alpha_dropout(key, x, self.rate, **axes)
-
 
 class GaussianNoise(NoiseLayer):
     """`jaxnoise.gaussian_noise` as a layer."""
 
+    function = staticmethod(jn.gaussian_noise)
     stddev: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.gaussian_noise(key, x, self.stddev)
 
 
 class GaussianDropout(NoiseLayer):
     """`jaxnoise.gaussian_dropout` as a layer."""
 
+    function = staticmethod(jn.gaussian_dropout)
     rate: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.gaussian_dropout(key, x, self.rate)
 
 
 class RealGaussianDropout(NoiseLayer):
     """`jaxnoise.real_gaussian_dropout` as a layer."""
 
+    function = staticmethod(jn.real_gaussian_dropout)
     rate: ArrayLike
     stddev: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.real_gaussian_dropout(key, x, self.rate, self.stddev)
-
 
 class UniformNoise(NoiseLayer):
     """`jaxnoise.uniform_noise` as a layer."""
 
+    function = staticmethod(jn.uniform_noise)
     scale: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.uniform_noise(key, x, self.scale)
 
 
 class LaplaceNoise(NoiseLayer):
     """`jaxnoise.laplace_noise` as a layer."""
 
+    function = staticmethod(jn.laplace_noise)
     scale: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.laplace_noise(key, x, self.scale)

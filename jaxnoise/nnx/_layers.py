@@ -5,8 +5,8 @@ keywords of `flax.nnx.Dropout`: `deterministic`, `rng_collection` and `rngs`. Ca
 `nnx.view`, `train` and `eval` work as there.
 """
 
-from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +28,13 @@ class Options(TypedDict, total=False):
 
 
 class NoiseLayer(nnx.Module):
-    """Base of the layers: checks the amounts, finds the key, calls `noisy`.
+    """Base of the layers: checks the amounts, finds the key, calls the function.
 
-    A child sets one or more amounts among `rate`, `stddev` and `scale`, then calls
-    `super().__init__(**options)`, and has the method `noisy`.
+    A child has the pure `function`, sets an attribute for each of its parameters after
+    the key and x, and then calls `super().__init__(**options)`.
     """
+
+    function: ClassVar[Callable[..., jax.Array]]
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class NoiseLayer(nnx.Module):
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         """The pure function with the amounts and options of this layer."""
-        raise NotImplementedError
+        return self.function(key, x, **_check.arguments(self, self.function))
 
     def without_key(self, x: Any) -> Any:
         """The output where the amounts leave nothing to draw, else None."""
@@ -132,6 +134,8 @@ class NoiseLayer(nnx.Module):
 class Dropout(NoiseLayer):
     """`jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`."""
 
+    function = staticmethod(jn.dropout)
+
     def __init__(
         self,
         rate: ArrayLike,
@@ -148,12 +152,11 @@ class Dropout(NoiseLayer):
             return jnp.zeros_like(x)
         return super().without_key(x)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)
-
 
 class SpatialDropout(NoiseLayer):
     """`jaxnoise.spatial_dropout` as a layer."""
+
+    function = staticmethod(jn.spatial_dropout)
 
     def __init__(
         self,
@@ -166,13 +169,11 @@ class SpatialDropout(NoiseLayer):
         self.rate, self.channel_axis, self.batch_dims = rate, channel_axis, batch_dims
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
-        return jn.spatial_dropout(key, x, self.rate, **axes)
-
 
 class DropPath(NoiseLayer):
     """`jaxnoise.drop_path` as a layer."""
+
+    function = staticmethod(jn.drop_path)
 
     def __init__(
         self, rate: ArrayLike, *, batch_dims: int = 1, **options: Unpack[Options]
@@ -180,12 +181,11 @@ class DropPath(NoiseLayer):
         self.rate, self.batch_dims = rate, batch_dims
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.drop_path(key, x, self.rate, batch_dims=self.batch_dims)
-
 
 class DropBlock(NoiseLayer):
     """`jaxnoise.drop_block` as a layer."""
+
+    function = staticmethod(jn.drop_block)
 
     def __init__(
         self,
@@ -200,13 +200,11 @@ class DropBlock(NoiseLayer):
         self.channel_axis, self.batch_dims = channel_axis, batch_dims
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
-        return jn.drop_block(key, x, self.rate, self.block_size, **axes)
-
 
 class AlphaDropout(NoiseLayer):
     """`jaxnoise.alpha_dropout` as a layer."""
+
+    function = staticmethod(jn.alpha_dropout)
 
     def __init__(
         self,
@@ -218,12 +216,11 @@ class AlphaDropout(NoiseLayer):
         self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.alpha_dropout(key, x, self.rate, broadcast_dims=self.broadcast_dims)
-
 
 class FeatureAlphaDropout(NoiseLayer):
     """`jaxnoise.feature_alpha_dropout` as a layer."""
+
+    function = staticmethod(jn.feature_alpha_dropout)
 
     def __init__(
         self,
@@ -236,61 +233,52 @@ class FeatureAlphaDropout(NoiseLayer):
         self.rate, self.channel_axis, self.batch_dims = rate, channel_axis, batch_dims
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        axes = {"channel_axis": self.channel_axis, "batch_dims": self.batch_dims}
-        return jn.feature_alpha_dropout(key, x, self.rate, **axes)
-
 
 class GaussianNoise(NoiseLayer):
     """`jaxnoise.gaussian_noise` as a layer."""
+
+    function = staticmethod(jn.gaussian_noise)
 
     def __init__(self, stddev: ArrayLike, **options: Unpack[Options]):
         self.stddev = stddev
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.gaussian_noise(key, x, self.stddev)
-
 
 class GaussianDropout(NoiseLayer):
     """`jaxnoise.gaussian_dropout` as a layer."""
+
+    function = staticmethod(jn.gaussian_dropout)
 
     def __init__(self, rate: ArrayLike, **options: Unpack[Options]):
         self.rate = rate
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.gaussian_dropout(key, x, self.rate)
-
 
 class RealGaussianDropout(NoiseLayer):
     """`jaxnoise.real_gaussian_dropout` as a layer."""
+
+    function = staticmethod(jn.real_gaussian_dropout)
 
     def __init__(self, rate: ArrayLike, stddev: ArrayLike, **options: Unpack[Options]):
         self.rate, self.stddev = rate, stddev
         super().__init__(**options)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.real_gaussian_dropout(key, x, self.rate, self.stddev)
-
 
 class UniformNoise(NoiseLayer):
     """`jaxnoise.uniform_noise` as a layer."""
 
+    function = staticmethod(jn.uniform_noise)
+
     def __init__(self, scale: ArrayLike, **options: Unpack[Options]):
         self.scale = scale
         super().__init__(**options)
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.uniform_noise(key, x, self.scale)
 
 
 class LaplaceNoise(NoiseLayer):
     """`jaxnoise.laplace_noise` as a layer."""
 
+    function = staticmethod(jn.laplace_noise)
+
     def __init__(self, scale: ArrayLike, **options: Unpack[Options]):
         self.scale = scale
         super().__init__(**options)
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        return jn.laplace_noise(key, x, self.scale)
