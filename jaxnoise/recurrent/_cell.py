@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
@@ -39,10 +40,11 @@ class Cell(NamedTuple):
     """What tells one recurrent cell from another, in terms of preactivations.
 
     forward: (ax, ah, state, masks) -> (state, saved), ax and ah being the matmuls of
-      the input and of h, which is the last part of the state.
-    backward: (saved, state, masks, dstate) -> (dax, dah, dstate, dmasks), from the
-      state before the step and the cotangent of the one after it. dah is None where it
-      is dax; the whole is None where the activations are not known to have one.
+      the input and of h, a tuple of gates each; h is the last part of the state.
+    backward: (saved, state, masks, dstate) -> (dax, dlast, dstate, dmasks), from the
+      state before the step and the cotangent of the one after it. dlast is that of ah
+      for the last gate, None where ah has the cotangents of ax; the whole is None where
+      the activations are not known to have one.
     """
 
     name: str
@@ -155,11 +157,13 @@ def arrange(
     places: tuple[str, ...],
     shapes: Noise,
     steps: int | None,
+    tied: bool,
 ) -> tuple[Noise, Noise]:
     """The masks of a whole sequence and those that differ from step to step.
 
     `shapes` has the shape of each mask without time. A mask with one dim more has time
-    in front; one with fewer is shared by the dims that it lacks.
+    in front; one with fewer is shared by the dims that it lacks. If not tied, those of
+    the input and of h become a tuple of gates.
     """
     if noise is None:
         return Noise(), Noise()
@@ -183,10 +187,21 @@ def arrange(
         timed = steps is not None and place != "weight" and mask.ndim > len(shape)
         _check_fit(function, place, mask, (steps, *shape) if timed else shape)
         if timed:
-            stepped[place] = mask
+            mask = jnp.broadcast_to(mask, (steps, *mask.shape[1:]))
         else:
-            fixed[place] = rank(mask, len(shape))
+            mask = rank(mask, len(shape))
+        if place in ("input", "recurrent") and not tied:
+            mask = _by_gate(mask, shape[0], 1 if timed else 0)
+        (stepped if timed else fixed)[place] = mask
     return Noise(**fixed), Noise(**stepped)
+
+
+def _by_gate(mask, gates, axis):
+    shape = (*mask.shape[:axis], gates, *mask.shape[axis + 1 :])
+    mask = jnp.broadcast_to(mask, shape)
+    return tuple(
+        lax.index_in_dim(mask, gate, axis, keepdims=False) for gate in range(gates)
+    )
 
 
 def _check_fit(function, place, mask, shape):

@@ -157,11 +157,11 @@ def _cell(name, gate_fn, activation_fn):
 
 
 def _forward(gate_fn, activation_fn, ax, ah, state, masks):
-    ax_r, ax_z, ax_n = jnp.split(ax, 3, axis=-1)
-    ah_r, ah_z, ah_n = jnp.split(ah, 3, axis=-1)
+    ax_r, ax_z, ax_n = ax
+    ah_r, ah_z, ah_n = ah
     r, z = gate_fn(ax_r + ah_r), gate_fn(ax_z + ah_z)
     n = activation_fn(ax_n + r * ah_n)
-    return _combine((z, n), state, masks), jnp.concatenate([r, z, n, ah_n], -1)
+    return _combine((z, n), state, masks), (r, z, n, ah_n)
 
 
 def _combine(gates, state, masks):
@@ -173,13 +173,11 @@ def _combine(gates, state, masks):
 
 
 def _backward(saved, state, masks, dstate):
-    r, z, n, ah_n = jnp.split(saved, 4, axis=-1)
+    r, z, n, ah_n = saved
     _, pull = jax.vjp(_combine, (z, n), state, masks)
     (dz, dn), dstate, dmasks = pull(dstate)
     # the slopes of sigmoid and tanh, from their values
     da_n = dn * (1 - n * n)
     da_z = dz * (z * (1 - z))
     da_r = da_n * ah_n * (r * (1 - r))
-    dax = jnp.concatenate([da_r, da_z, da_n], -1)
-    dah = jnp.concatenate([da_r, da_z, da_n * r], -1)
-    return dax, dah, dstate, dmasks
+    return (da_r, da_z, da_n), da_n * r, dstate, dmasks

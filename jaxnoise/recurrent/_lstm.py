@@ -158,9 +158,9 @@ def _cell(name, gate_fn, activation_fn):
 
 
 def _forward(gate_fn, activation_fn, ax, ah, state, masks):
-    i, f, g, o = jnp.split(ax + ah, 4, axis=-1)
+    i, f, g, o = (x + h for x, h in zip(ax, ah, strict=True))
     gates = (gate_fn(i), gate_fn(f), activation_fn(g), gate_fn(o))
-    return _combine(activation_fn, gates, state, masks), jnp.concatenate(gates, -1)
+    return _combine(activation_fn, gates, state, masks), gates
 
 
 def _combine(activation_fn, gates, state, masks):
@@ -172,13 +172,11 @@ def _combine(activation_fn, gates, state, masks):
     return mix(new_c, c, masks.zoneout_cell), mix(new_h, h, masks.zoneout_hidden)
 
 
-def _backward(saved, state, masks, dstate):
-    gates = jnp.split(saved, 4, axis=-1)
+def _backward(gates, state, masks, dstate):
     combine = functools.partial(_combine, jnp.tanh)
     _, pull = jax.vjp(combine, gates, state, masks)
-    dgates, dstate, dmasks = pull(dstate)
+    (di, df, dg, do), dstate, dmasks = pull(dstate)
     i, f, g, o = gates
     # the slopes of sigmoid and tanh, from their values
-    slopes = (i * (1 - i), f * (1 - f), 1 - g * g, o * (1 - o))
-    parts = [d * slope for d, slope in zip(dgates, slopes, strict=True)]
-    return jnp.concatenate(parts, -1), None, dstate, dmasks
+    dax = (di * (i * (1 - i)), df * (f * (1 - f)), dg * (1 - g * g), do * (o * (1 - o)))
+    return dax, None, dstate, dmasks

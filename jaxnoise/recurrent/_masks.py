@@ -1,8 +1,15 @@
 """Masks at work: how they meet arrays and matmuls."""
 
+import functools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+Mask = jax.Array | tuple[jax.Array, ...] | None
+"""One mask for all gates, or a tuple of one for each; None where there is none."""
 
 
 def times(x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -10,7 +17,7 @@ def times(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is None:
         return x
     mask = rank(mask, x.ndim)
-    wide = jnp.promote_types(x.dtype, mask.dtype)
+    wide = _wide(x, mask)
     product = (x.astype(wide) * mask.astype(wide)).astype(x.dtype)
     return jnp.where(mask == 0, jnp.zeros((), x.dtype), product)
 
@@ -20,7 +27,7 @@ def mix(new: jax.Array, old: jax.Array, update: jax.Array | None) -> jax.Array:
     if update is None:
         return new
     update = rank(update, new.ndim)
-    wide = jnp.promote_types(new.dtype, update.dtype)
+    wide = _wide(new, update)
     update = update.astype(wide)
     mixed = update * new.astype(wide) + (1 - update) * old.astype(wide)
     return mixed.astype(new.dtype)
@@ -37,19 +44,35 @@ def dot(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.dot_general(x.astype(kernel.dtype), kernel, dims)
 
 
-def project(
-    x: jax.Array, mask: jax.Array | None, kernels: tuple[jax.Array, ...], batch: int
-) -> jax.Array:
-    """The matmul of `x` under its mask: with one kernel, or with one per gate.
+def _wide(*arrays):
+    """float32, or float64 where any of the arrays is."""
+    wide = any(jnp.finfo(array.dtype).bits == 64 for array in arrays)
+    return np.float64 if wide else np.float32
 
-    With one per gate the mask has its gates before the `batch` dims and the width.
-    """
-    if len(kernels) == 1:
-        return dot(times(x, mask), kernels[0])
-    assert mask is not None
-    axis = mask.ndim - batch - 2
-    parts = [
-        dot(times(x, lax.index_in_dim(mask, gate, axis, keepdims=False)), kernel)
-        for gate, kernel in enumerate(kernels)
-    ]
-    return jnp.concatenate(parts, axis=-1)
+
+def project(
+    x: jax.Array, mask: Mask, kernels: Sequence[jax.Array]
+) -> tuple[jax.Array, ...]:
+    """The matmul of `x` under its mask with the kernel of each gate."""
+    if isinstance(mask, tuple):
+        masked = [times(x, gate) for gate in mask]
+    else:
+        masked = [times(x, mask)] * len(kernels)
+    return tuple(dot(u, kernel) for u, kernel in zip(masked, kernels, strict=True))
+
+
+def unproject(
+    dy: tuple[jax.Array, ...],
+    x: jax.Array,
+    mask: Mask,
+    transposed: tuple[jax.Array, ...],
+) -> tuple[jax.Array, Mask]:
+    """The cotangents of `x` and of its mask in `project`, from transposed kernels."""
+    pairs = zip(dy, transposed, strict=True)
+    parts = [dot(part, kernel).astype(x.dtype) for part, kernel in pairs]
+    if not isinstance(mask, tuple):
+        return jax.vjp(times, x, mask)[1](functools.reduce(jnp.add, parts))
+    pulls = [jax.vjp(times, x, gate)[1] for gate in mask]
+    pulled = [pull(part) for pull, part in zip(pulls, parts, strict=True)]
+    dxs, dmasks = zip(*pulled, strict=True)
+    return functools.reduce(jnp.add, dxs), dmasks

@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxnoise.recurrent import _cell
 from jaxnoise.recurrent._cell import Cell, State, Weights
-from jaxnoise.recurrent._masks import project, rank, times
+from jaxnoise.recurrent._masks import project, rank, times, unproject
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._sequence import where
 
@@ -45,14 +45,14 @@ def run(
             f"{cell.name}: xs must have at least one step, got shape {xs.shape}."
         )
     shapes = _cell.mask_shapes(cell, weights, tuple(batch), tied)
-    fixed, stepped = _cell.arrange(cell.name, noise, cell.places, shapes, steps)
+    fixed, stepped = _cell.arrange(cell.name, noise, cell.places, shapes, steps, tied)
     lengths = _cell.check_lengths(cell.name, seq_lengths, steps, tuple(batch))
     if forward_mode or cell.backward is None:
         scan = _plain
     else:
         scan = _recurrence
-    options = {"static": _Static(cell, unroll), "tied": tied, "scan": scan}
-    return _run(weights, state, xs, fixed, stepped, lengths, **options)
+    static = _Static(cell, unroll)
+    return _run(weights, state, xs, fixed, stepped, lengths, static=static, scan=scan)
 
 
 def step(
@@ -67,65 +67,52 @@ def step(
     """The state after a single step, and the output."""
     _cell.check_arrays(cell, weights, state, x, "x", ())
     shapes = _cell.mask_shapes(cell, weights, x.shape[:-1], tied)
-    masks, _ = _cell.arrange(cell.name, noise, cell.places, shapes, None)
-    return _step(weights, state, x, masks, cell=cell, tied=tied)
+    masks, _ = _cell.arrange(cell.name, noise, cell.places, shapes, None, tied)
+    return _step(weights, state, x, masks, static=_Static(cell, 1))
 
 
-@functools.partial(jax.jit, static_argnames=("static", "tied", "scan"))
-def _run(weights, state, xs, fixed, stepped, lengths, *, static, tied, scan):
-    cell, batch = static.cell, xs.ndim - 2
+@functools.partial(jax.jit, static_argnames=("static", "scan"))
+def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
     masks = _merge(fixed, stepped)
-    kernels = _kernels(cell, weights.input, masks.input, tied)
-    ax = project(xs, masks.input, kernels, batch)
-    ax = ax + rank(weights.bias.astype(ax.dtype), ax.ndim)
-    recurrent = _recurrent_kernels(cell, weights, masks, tied)
+    ax, kernels = _prepare(static, weights, xs, masks)
     ends = {"input": None, "weight": None, "output": None}
     inner = fixed._replace(**ends), stepped._replace(**ends)
-    bias = _recurrent_bias(cell, weights)
-    state, hs = scan(static, ax, recurrent, bias, state, *inner, lengths)
+    bias = weights.recurrent_bias
+    state, hs = scan(static, ax, kernels, bias, state, *inner, lengths)
     return state, times(hs, masks.output)
 
 
-@functools.partial(jax.jit, static_argnames=("cell", "tied"))
-def _step(weights, state, x, masks, *, cell, tied):
-    batch = x.ndim - 1
-    kernels = _kernels(cell, weights.input, masks.input, tied)
-    ax = project(x, masks.input, kernels, batch)
-    ax = ax + rank(weights.bias.astype(ax.dtype), ax.ndim)
-    recurrent = _recurrent_kernels(cell, weights, masks, tied)
-    bias = _recurrent_bias(cell, weights)
-    ah = _add(project(state[-1], masks.recurrent, recurrent, batch), bias)
-    state, _ = cell.forward(ax, ah, state, masks)
+@functools.partial(jax.jit, static_argnames=("static",))
+def _step(weights, state, x, masks, *, static):
+    ax, kernels = _prepare(static, weights, x, masks)
+    bias = weights.recurrent_bias
+    state, _ = _advance(static, ax, kernels, bias, state, masks)
     return state, times(state[-1], masks.output)
 
 
-def _kernels(cell, kernel, mask, tied):
-    """One kernel for all gates, or one for each gate that has a mask of its own."""
-    if tied or mask is None:
-        return (kernel,)
-    return tuple(jnp.split(kernel, cell.gates, axis=-1))
+def _prepare(static, weights, x, masks):
+    """The matmuls of the input, and the recurrent kernels, each gate by itself.
 
-
-def _recurrent_kernels(cell, weights, masks, tied):
-    kernel = weights.recurrent
+    Side by side the gates would need copies of the weights and of their gradients, and
+    a mask for each gate could not be folded in.
+    """
+    gates = static.cell.gates
+    kernels = jnp.split(weights.input, gates, axis=-1)
+    ax = project(x, masks.input, kernels)
+    biases = jnp.split(weights.bias, gates)
+    ax = tuple(a + rank(bias, a.ndim) for a, bias in zip(ax, biases, strict=True))
+    kernels = jnp.split(weights.recurrent, gates, axis=-1)
     if masks.weight is not None:
-        gates = jnp.broadcast_to(
-            masks.weight, (cell.gates, kernel.shape[0], kernel.shape[0])
-        )
-        kernel = times(kernel, jnp.concatenate(list(gates), axis=-1))
-    return _kernels(cell, kernel, masks.recurrent, tied)
+        dropped = jnp.broadcast_to(masks.weight, (gates, *kernels[0].shape))
+        kernels = [times(kernel, m) for kernel, m in zip(kernels, dropped, strict=True)]
+    return ax, tuple(kernels)
 
 
-def _recurrent_bias(cell, weights):
-    bias = weights.recurrent_bias
-    if bias is None:
-        return None
-    zeros = jnp.zeros(((cell.gates - 1) * bias.shape[0],), bias.dtype)
-    return jnp.concatenate([zeros, bias])
-
-
-def _add(x, bias):
-    return x if bias is None else x + rank(bias.astype(x.dtype), x.ndim)
+def _advance(static, ax, kernels, bias, state, masks):
+    *ah, last = project(state[-1], masks.recurrent, kernels)
+    if bias is not None:
+        last = last + rank(bias, last.ndim)
+    return static.cell.forward(ax, (*ah, last), state, masks)
 
 
 def _merge(fixed: Noise, stepped: Noise) -> Noise:
@@ -134,6 +121,7 @@ def _merge(fixed: Noise, stepped: Noise) -> Noise:
 
 
 def _plain(static, ax, kernels, bias, state, fixed, stepped, lengths):
+    """The final state and all h, by a scan that JAX can differentiate in any mode."""
     outputs, _ = _scan(static, ax, kernels, bias, state, fixed, stepped, lengths)
     return outputs
 
@@ -142,85 +130,83 @@ _recurrence = jax.custom_vjp(_plain, nondiff_argnums=(0,))
 
 
 def _scan(static, ax, kernels, bias, state, fixed, stepped, lengths):
-    """The final state and all h; and what the backward pass keeps of each step."""
-    batch = ax.ndim - 2
-
     def body(carry, inputs):
         state, last = carry
         ax, masks, time = inputs
         masks = _merge(fixed, masks)
-        ah = _add(project(state[-1], masks.recurrent, kernels, batch), bias)
-        new, saved = static.cell.forward(ax, ah, state, masks)
+        new, saved = _advance(static, ax, kernels, bias, state, masks)
         if lengths is not None:
             last = where(time < lengths, new, last)
         return (new, last), (new[-1], (saved, state[:-1]))
 
     last = None if lengths is None else state
-    xs = (ax, stepped, np.arange(ax.shape[0], dtype=np.int32))
+    xs = (ax, stepped, np.arange(ax[0].shape[0], dtype=np.int32))
     (state, last), (hs, kept) = lax.scan(body, (state, last), xs, unroll=static.unroll)
-    return (state if lengths is None else last, hs), kept
+    return ((state if lengths is None else last), hs), kept
 
 
 def _forward(static, ax, kernels, bias, state, fixed, stepped, lengths):
     outputs, kept = _scan(static, ax, kernels, bias, state, fixed, stepped, lengths)
-    return outputs, (
-        kept,
-        outputs[1],
-        kernels,
-        bias,
-        state[-1],
-        fixed,
-        stepped,
-        lengths,
-    )
+    rest = (outputs[1], state[-1], kernels, bias, fixed, stepped, lengths)
+    return outputs, (kept, *rest)
 
 
 def _backward(static, residuals, cotangents):
-    (saved, before), hs, kernels, bias, h0, fixed, stepped, lengths = residuals
+    (saved, before), hs, h0, kernels, bias, fixed, stepped, lengths = residuals
     dlast, dhs = cotangents
-    batch = hs.ndim - 2
     hs = jnp.concatenate([h0[None], hs[:-1]])
+    # once, where every step would otherwise read the kernels against their layout
+    transposed = tuple(kernel.T for kernel in kernels)
 
     def body(carry, inputs):
         dstate, dfixed = carry
-        dh, h, before, saved, masks, time = inputs
+        dh, state, saved, masks, time = inputs
         if lengths is not None:
-            arrived = tuple(d + e for d, e in zip(dstate, dlast, strict=True))
+            arrived = jax.tree.map(jnp.add, dstate, dlast)
             dstate = where(time == lengths - 1, arrived, dstate)
         dstate = (*dstate[:-1], dstate[-1] + dh)
         merged = _merge(fixed, masks)
-        dax, dah, dstate, dmasks = static.cell.backward(
-            saved, (*before, h), merged, dstate
+        dax, dlast_gate, dstate, dmasks = static.cell.backward(
+            saved, state, merged, dstate
         )
-        _, pull = jax.vjp(
-            lambda h, mask: project(h, mask, kernels, batch), h, merged.recurrent
+        dh, dmask = unproject(
+            _recurrent(dax, dlast_gate),
+            state[-1],
+            merged.recurrent,
+            transposed,
         )
-        dh, dmask = pull(dax if dah is None else dah)
         dmasks = dmasks._replace(recurrent=dmask)
         dstate = (*dstate[:-1], dstate[-1] + dh)
         dfixed = jax.tree.map(jnp.add, dfixed, _only(dmasks, fixed))
-        return (dstate, dfixed), (dax, dah, _only(dmasks, masks))
+        return (dstate, dfixed), (dax, dlast_gate, _only(dmasks, masks))
 
     zeros = jax.tree.map(jnp.zeros_like, (dlast, fixed))
     start = (dlast, zeros[1]) if lengths is None else zeros
-    xs = (dhs, hs, before, saved, stepped, np.arange(hs.shape[0], dtype=np.int32))
-    (dstate, dfixed), (dax, dah, dstepped) = lax.scan(
-        body, start, xs, reverse=True, unroll=static.unroll
+    times = np.arange(hs.shape[0], dtype=np.int32)
+    (dstate, dfixed), (dax, dlast_gate, dstepped) = lax.scan(
+        body,
+        start,
+        (dhs, (*before, hs), saved, stepped, times),
+        reverse=True,
+        unroll=static.unroll,
     )
     if lengths is not None:
-        arrived = tuple(d + e for d, e in zip(dstate, dlast, strict=True))
+        arrived = jax.tree.map(jnp.add, dstate, dlast)
         dstate = where(lengths == 0, arrived, dstate)
-    dah = dax if dah is None else dah
+    dah = _recurrent(dax, dlast_gate)
     mask = _merge(fixed, stepped).recurrent
-    _, pull = jax.vjp(lambda kernels: project(hs, mask, kernels, batch), kernels)
+    _, pull = jax.vjp(lambda kernels: project(hs, mask, kernels), kernels)
     (dkernels,) = pull(dah)
-    dbias = None
-    if bias is not None:
-        dbias = dah.sum(tuple(range(dah.ndim - 1))).astype(bias.dtype)
+    dbias = None if bias is None else dah[-1].sum(tuple(range(dah[-1].ndim - 1)))
     return dax, dkernels, dbias, dstate, dfixed, dstepped, None
 
 
 _recurrence.defvjp(_forward, _backward)
+
+
+def _recurrent(dax, dlast_gate):
+    """The cotangents of the matmuls of h, from those of the input."""
+    return dax if dlast_gate is None else (*dax[:-1], dlast_gate)
 
 
 def _only(masks: Noise, like: Noise) -> Noise:

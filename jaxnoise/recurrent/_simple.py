@@ -143,10 +143,9 @@ def _cell(name, residual, activation_fn):
 
 
 def _forward(residual, activation_fn, ax, ah, state, masks):
-    (h,) = state
-    total = ax + ah + h.astype(ax.dtype) if residual else ax + ah
-    saved = activation_fn(total)
-    return _combine(saved, state, masks), saved
+    (x,), (u,), (h,) = ax, ah, state
+    value = activation_fn(x + u + h.astype(x.dtype) if residual else x + u)
+    return _combine(value, state, masks), value
 
 
 def _combine(value, state, masks):
@@ -155,10 +154,10 @@ def _combine(value, state, masks):
     return (mix(value.astype(h.dtype), h, masks.zoneout_hidden),)
 
 
-def _backward(residual, saved, state, masks, dstate):
-    _, pull = jax.vjp(_combine, saved, state, masks)
+def _backward(residual, value, state, masks, dstate):
+    _, pull = jax.vjp(_combine, value, state, masks)
     dvalue, (dh,), dmasks = pull(dstate)
-    da = dvalue * (1 - saved * saved)
+    da = dvalue * (1 - value * value)
     if residual:
         dh = dh + da.astype(dh.dtype)
-    return da, None, (dh,), dmasks
+    return (da,), None, (dh,), dmasks
