@@ -1,0 +1,104 @@
+"""The flax.nnx cells and RNN against those of flax and against the pure functions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxnoise.nnx as jnx
+
+BOTH = pytest.mark.parametrize(
+    "cells", [(nnx.LSTMCell, jnx.LSTMCell), (nnx.GRUCell, jnx.GRUCell)], ids="lg"
+)
+
+
+def inputs():
+    return jax.random.normal(jax.random.key(100), (3, 6, 4))
+
+
+def equal(a, b, tolerance=0.0):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance),
+        a,
+        b,
+    )
+
+
+@BOTH
+def test_parameters_and_outputs_are_those_of_flax(cells):
+    x = inputs()
+    theirs, ours = (
+        rnn(cell(4, 5, rngs=nnx.Rngs(0)), return_carry=True)
+        for rnn, cell in zip((nnx.RNN, jnx.RNN), cells, strict=True)
+    )
+    equal(nnx.state(ours.cell, nnx.Param), nnx.state(theirs.cell, nnx.Param))
+    lengths = jnp.array([1, 4, 6])
+    for options in (
+        {},
+        {"seq_lengths": lengths},
+        {"reverse": True, "keep_order": True},
+        {"time_major": True},
+    ):
+        equal(ours(x, **options), theirs(x, **options), 3e-7)
+    carry, y = nnx.RNN(ours.cell, return_carry=True)(x)
+    equal((carry, y), ours(x), 1e-6)
+    (*_, h), _ = jax.tree.flatten(ours(x, seq_lengths=jnp.zeros(3, int))[0])[0], None
+    equal(h, jnp.zeros((3, 5)))
+
+
+@BOTH
+def test_noise_follows_rngs_eval_and_views(cells):
+    x, rngs = inputs(), nnx.Rngs(0, dropout=1)
+    cell = cells[1](4, 5, input_rate=0.5, recurrent_rate=0.3, tied=False, rngs=rngs)
+    rnn = jnx.RNN(cell, rngs=rngs)
+    assert (rnn(x) != rnn(x)).any()
+    key = jax.random.key(7)
+    noise = cell.sample_noise(key, (3, 4), 6)
+    equal(rnn(x, rngs=jax.random.clone(key)), rnn(x, noise=noise))
+    plain = rnn(x, deterministic=True)
+    assert (plain != rnn(x, noise=noise)).any()
+    equal(nnx.view(rnn, deterministic=True)(x), plain)
+    rnn.eval()
+    equal(rnn(x), plain)
+    rnn.train()
+    compiled = nnx.jit(lambda rnn, x: rnn(x))
+    assert (compiled(rnn, x) != compiled(rnn, x)).any()
+    gradient = nnx.grad(lambda rnn: (rnn(x) ** 2).sum())(rnn)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_zoneout_takes_its_expectation():
+    x, rngs = inputs(), nnx.Rngs(0)
+    rates = {"zoneout_hidden": 0.4, "zoneout_cell": 0.2}
+    cell = jnx.LSTMCell(4, 5, **rates, rngs=rngs)
+    rnn = jnx.RNN(cell, deterministic=True, rngs=rngs)
+    carry = cell.initialize_carry((3, 4), rngs)
+    ys = []
+    for t in range(6):
+        (c, h), _ = nnx.LSTMCell.__call__(cell, carry, x[:, t]), None
+        (new_c, new_h), _ = c, h
+        c = 0.2 * carry[0] + 0.8 * new_c
+        h = 0.4 * carry[1] + 0.6 * new_h
+        carry = (c, h)
+        ys.append(h)
+    equal(rnn(x), jnp.stack(ys, 1), 1e-6)
+
+
+def test_other_cells_run_as_in_flax():
+    x = inputs()
+    cell = nnx.SimpleCell(4, 5, rngs=nnx.Rngs(0))
+    equal(jnx.RNN(cell)(x), nnx.RNN(cell)(x))
+    with pytest.raises(TypeError, match="has no noise"):
+        jnx.RNN(cell)(x, noise=jnx.LSTMCell(4, 5, rngs=nnx.Rngs(0)).expected_noise())
+
+
+def test_errors():
+    x, rngs = inputs(), nnx.Rngs(0)
+    with pytest.raises(ValueError, match=r"GRUCell: weight_rate must be in \[0, 1\]"):
+        jnx.GRUCell(4, 5, weight_rate=1.5, rngs=rngs)
+    cell = jnx.LSTMCell(4, 5, output_rate=0.5, rngs=rngs)
+    with pytest.raises(ValueError, match="there are no rngs"):
+        jnx.RNN(cell)(x)
+    with pytest.raises(ValueError, match="deterministic is missing"):
+        jnx.RNN(cell, deterministic=None, rngs=rngs)(x)

@@ -1,0 +1,446 @@
+"""What is shared in the masks of a sequence, the laws that they obey, and errors."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import jaxnoise.recurrent as jr
+
+STEPS, BATCH, WIDTH, FEATURES = 6, (2, 3), 4, 5
+EVERY = {
+    "input_rate": 0.5,
+    "recurrent_rate": 0.3,
+    "candidate_rate": 0.2,
+    "cell_rate": 0.1,
+    "zoneout_hidden": 0.3,
+    "zoneout_cell": 0.2,
+    "weight_rate": 0.3,
+    "output_rate": 0.4,
+}
+
+
+def sample(seed=0, steps=STEPS, batch=BATCH, **rates):
+    key = jax.random.key(seed) if isinstance(seed, int) else seed
+    shape = (*batch, WIDTH)
+    return jr.sample_noise(key, shape, FEATURES, gates=4, num_steps=steps, **rates)
+
+
+def problem(dtype=np.float32, batch=BATCH, steps=STEPS):
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return jnp.asarray((rng.normal(size=shape) * 0.6).astype(dtype))
+
+    weights = jr.Weights(
+        normal(WIDTH, 4 * FEATURES),
+        normal(FEATURES, 4 * FEATURES),
+        normal(4 * FEATURES),
+    )
+    carry = (normal(*batch, FEATURES), normal(*batch, FEATURES))
+    return weights, carry, normal(steps, *batch, WIDTH)
+
+
+@pytest.mark.parametrize("steps", [None, STEPS])
+def test_shapes(steps):
+    unit, time = (*BATCH, FEATURES), () if steps is None else (STEPS,)
+    expected = jr.Noise(
+        input=(*BATCH, WIDTH),
+        recurrent=unit,
+        candidate=unit,
+        cell=unit,
+        zoneout_hidden=(*time, *unit),
+        zoneout_cell=(*time, *unit),
+        weight=(4, FEATURES, FEATURES),
+        output=unit,
+    )
+    noise = sample(steps=steps, **EVERY)
+    assert jax.tree.map(jnp.shape, noise) == expected
+    assert all(mask.dtype == np.float32 for mask in noise)
+
+    untied = sample(steps=steps, tied=False, **EVERY)
+    assert jax.tree.map(jnp.shape, untied) == expected._replace(
+        input=(4, *BATCH, WIDTH), recurrent=(4, *unit)
+    )
+    per_step = sample(steps=steps, tied=False, per_step=True, **EVERY)
+    assert jax.tree.map(jnp.shape, per_step) == jr.Noise(
+        input=(*time, 4, *BATCH, WIDTH),
+        recurrent=(*time, 4, *unit),
+        **{
+            name: (4, FEATURES, FEATURES) if name == "weight" else (*time, *unit)
+            for name in jr.Noise._fields[2:]
+        },
+    )
+    shared = sample(steps=steps, batch_shared=True, **EVERY)
+    assert shared.recurrent.shape == (1, 1, FEATURES)
+    assert shared.zoneout_cell.shape == (*time, 1, 1, FEATURES)
+    assert sample(steps=steps) == jr.Noise()
+
+
+def test_masks_of_gates_steps_rows_and_places_are_their_own():
+    """Units that should differ are kept together as often as independent ones are."""
+    batch, rate = (40,), 0.5
+    n = 4 * 40 * FEATURES * 20
+    noise = sample(
+        steps=20,
+        batch=batch,
+        tied=False,
+        per_step=True,
+        recurrent_rate=rate,
+        output_rate=rate,
+        cell_rate=rate,
+    )
+    kept = np.asarray(noise.recurrent) > 0
+    output = np.asarray(noise.output) > 0
+    pairs = {
+        "gates": (kept[:, 0], kept[:, 1]),
+        "steps": (kept[:-1], kept[1:]),
+        "rows": (kept[:, :, :-1], kept[:, :, 1:]),
+        "units": (kept[..., :-1], kept[..., 1:]),
+        "places": (kept[:, 0], output),
+        "output, cell": (output, np.asarray(noise.cell) > 0),
+    }
+    for name, (one, other) in pairs.items():
+        agree, total = int((one == other).sum()), one.size
+        # detects a correlation of .16 with probability 1 - 1e-6
+        assert total >= 93.03 * (0.5 / 0.08) ** 2
+        assert scipy.stats.binomtest(agree, total, 0.5).pvalue > 1e-6, name
+    assert scipy.stats.binomtest(int(kept.sum()), n, 0.5).pvalue > 1e-6
+
+
+def test_turning_a_place_on_leaves_the_masks_of_the_others():
+    every = sample(tied=False, **EVERY)
+    for name, rate in EVERY.items():
+        place = name.removesuffix("_rate")
+        alone = sample(tied=False, **{name: rate})
+        assert [
+            field for field, mask in alone._asdict().items() if mask is not None
+        ] == [place]
+        np.testing.assert_array_equal(getattr(alone, place), getattr(every, place))
+
+
+def test_the_key_decides():
+    same, other = sample(3, **EVERY), sample(4, **EVERY)
+    for a, b, c in zip(sample(3, **EVERY), same, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).any()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_values_and_mean(rate):
+    noise = sample(batch=(500,), steps=40, recurrent_rate=rate, zoneout_hidden=rate)
+    q = np.float32(1 - rate)
+    assert set(np.unique(noise.recurrent)) == {np.float32(0), np.float32(1) / q}
+    assert set(np.unique(noise.zoneout_hidden)) == {0.0, 1.0}
+    for mask in (noise.recurrent, noise.zoneout_hidden):
+        kept = int((mask > 0).sum())
+        assert scipy.stats.binomtest(kept, mask.size, 1 - rate).pvalue > 1e-6
+
+
+def run(weights, carry, xs, noise, **options):
+    (_, h), ys = jr.lstm(weights, carry, xs, noise, **options)
+    return h, ys
+
+
+def test_masks_are_the_same_compiled_vmapped_and_under_x64():
+    key = jax.random.key(2)
+    eager = sample(jax.random.clone(key), **EVERY)
+    keys = jax.random.split(jax.random.key(9), 3)
+    draw = functools.partial(sample, **EVERY)
+    compiled = jax.jit(draw)(jax.random.clone(key))
+    batched = jax.vmap(draw)(jax.random.clone(keys))
+    with jax.enable_x64(True):
+        wide = draw(jax.random.clone(key))
+    for name in jr.Noise._fields:
+        mask = getattr(eager, name)
+        np.testing.assert_array_equal(mask, getattr(compiled, name))
+        np.testing.assert_array_equal(mask, getattr(wide, name))
+        assert getattr(wide, name).dtype == np.float32
+        for row in range(3):
+            alone = getattr(draw(jax.random.clone(keys)[row]), name)
+            np.testing.assert_array_equal(getattr(batched, name)[row], alone)
+
+
+def test_vmap_over_noise_is_a_loop_over_keys():
+    weights, carry, xs = problem()
+    keys = jax.random.split(jax.random.key(1), 3)
+    noise = jax.vmap(functools.partial(sample, **EVERY))(keys)
+    gradient = jax.grad(lambda w, noise: run(w, carry, xs, noise)[1].sum())
+    batched = jax.vmap(gradient, (None, 0))(weights, noise)
+    for row in range(3):
+        alone = gradient(weights, jax.tree.map(lambda m, row=row: m[row], noise))
+        for a, b in zip(batched[:3], alone[:3], strict=True):
+            np.testing.assert_allclose(a[row], b, rtol=1e-5, atol=1e-6)
+
+
+def test_traced_rates_compile_once_and_are_those_of_numbers():
+    weights, carry, xs = problem()
+    traces = []
+
+    @jax.jit
+    def loss(rate, key):
+        traces.append(rate)
+        noise = sample(key, **{name: rate for name in EVERY})
+        return sum(part.sum() for part in run(weights, carry, xs, noise))
+
+    for rate in (0.0, 0.5, 0.25, 1.0):
+        known = sample(7, **{name: rate for name in EVERY})
+        expected = sum(part.sum() for part in run(weights, carry, xs, known))
+        actual = loss(rate, jax.random.key(7))
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    assert len(traces) == 1
+
+
+def test_rate_one_gives_zeros_and_finite_gradients():
+    weights, carry, xs = problem()
+    key = jax.random.key(3)
+    for name, mask in sample(**dict.fromkeys(EVERY, 1.0))._asdict().items():
+        assert (mask == 0).all(), name
+
+    @jax.jit
+    def both(rates):
+        noise = sample(jax.random.clone(key), **rates)
+
+        def loss(weights, xs):
+            h, ys = run(weights, carry, xs, noise)
+            return (h**2).sum() + (ys**2).sum(), ys
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(weights, xs)
+
+    zeros = dict.fromkeys(EVERY, 0.0)
+    for name in EVERY:
+        gradient, ys = both({**zeros, name: 1.0})
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)), name
+        if name == "output_rate":
+            assert (ys == 0).all()
+        if name == "input_rate":
+            assert (gradient[1] == 0).all()
+        if name in ("recurrent_rate", "weight_rate"):
+            assert (gradient[0].recurrent == 0).all()
+        if name == "zoneout_hidden":
+            np.testing.assert_array_equal(ys, jnp.broadcast_to(carry[1], ys.shape))
+    gradient, _ = both(dict.fromkeys(EVERY, 1.0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_what_a_mask_drops_is_zero_nan_included():
+    weights, carry, xs = problem()
+    noise = sample(**EVERY)
+    dropped = jnp.broadcast_to(noise.input == 0, xs.shape)
+    bad = jnp.where(dropped, jnp.nan, xs)
+
+    def loss(xs, weights):
+        return run(weights, carry, xs, noise)[1].sum()
+
+    np.testing.assert_array_equal(loss(bad, weights), loss(xs, weights))
+    for gradient in (jax.grad(loss), jax.grad(loss, argnums=1)):
+        a, b = gradient(bad, weights), gradient(xs, weights)
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert (jax.grad(loss)(xs, weights)[dropped] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_low_precision_weights_keep_a_float32_state(dtype):
+    weights, carry, xs = problem()
+    noise = sample(**EVERY)
+    small = jax.tree.map(lambda w: w.astype(dtype), weights)
+
+    def loss(weights, carry, xs):
+        (c, h), ys = jr.lstm(weights, carry, xs, noise)
+        return ys.sum() + h.sum(), (c, h, ys)
+
+    with jax.numpy_dtype_promotion("strict"):
+        gradient, outputs = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(
+            small, carry, xs
+        )
+    assert {str(leaf.dtype) for leaf in outputs} == {"float32"}
+    assert gradient[0].recurrent.dtype == dtype
+    assert gradient[2].dtype == np.float32
+    exact, (_, _, ys) = jax.grad(loss, has_aux=True)(weights, carry, xs)
+    np.testing.assert_allclose(outputs[2], ys, atol=0.06)
+    np.testing.assert_allclose(gradient[0].bias, exact.bias, atol=0.4, rtol=0.1)
+
+
+def scans(jaxpr):
+    """The bodies of all scans in a jaxpr, however deep."""
+    for equation in jaxpr.eqns:
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple) else (value,):
+                closed = getattr(inner, "jaxpr", inner)
+                if hasattr(closed, "eqns"):
+                    if equation.primitive.name == "scan":
+                        yield closed
+                    yield from scans(closed)
+
+
+def test_the_scan_draws_nothing_and_has_one_matmul_per_gate():
+    weights, carry, xs = problem()
+
+    def loss(weights, key):
+        return run(weights, carry, xs, sample(key, **EVERY))[1].sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(weights, jax.random.key(0))
+    bodies = list(scans(jaxpr.jaxpr))
+    assert len(bodies) == 2  # forward and backward
+    for body in bodies:
+        text = str(body)
+        assert not any(word in text for word in ("random", "threefry", "shift"))
+        assert text.count("dot_general[") == 4
+
+
+def test_forward_mode():
+    weights, carry, xs = problem()
+    noise = sample(**EVERY)
+    weigh = jnp.cos(jnp.arange(xs.shape[0] * 6 * FEATURES, dtype=np.float32))
+    weigh = weigh.reshape(STEPS, *BATCH, FEATURES)
+
+    def loss(xs, forward_mode):
+        ys = run(weights, carry, xs, noise, forward_mode=forward_mode)[1]
+        return (ys * weigh).sum()
+
+    direction = jnp.sin(xs * 3)
+    gradient = jax.grad(loss)(xs, False)
+    _, tangent = jax.jvp(lambda xs: loss(xs, True), (xs,), (direction,))
+    np.testing.assert_allclose(tangent, (gradient * direction).sum(), rtol=1e-5)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda xs: loss(xs, False), (xs,), (direction,))
+
+
+def test_second_derivatives_through_the_backward_pass():
+    weights, carry, xs = problem(steps=3)
+    noise = sample(steps=3, recurrent_rate=0.3, zoneout_cell=0.2)
+
+    def curvature(forward_mode):
+        def loss(h):
+            state = (carry[0], h)
+            return run(weights, state, xs, noise, forward_mode=forward_mode)[1].sum()
+
+        gradient = jax.grad(loss)
+        return jax.grad(lambda h: (gradient(h) ** 2).sum())(carry[1])
+
+    np.testing.assert_allclose(curvature(False), curvature(True), rtol=1e-4, atol=1e-6)
+
+
+def growth(keep, steps, forward, **rates):
+    """Largest |state| of a cell of 128 units, orthogonal kernels, forget bias 1."""
+    features, batch = 128, 32
+    gates = 4 if forward is jr.lstm else 3
+    rng = np.random.default_rng(0)
+    square = rng.normal(size=(gates, features, features))
+    orthogonal = np.concatenate([np.linalg.qr(m)[0] for m in square], axis=-1)
+    kernel = rng.normal(size=(features, gates * features)) / np.sqrt(features)
+    bias = np.zeros(gates * features)
+    if gates == 4:
+        bias[features : 2 * features] = 1
+    weights = jr.Weights(*(jnp.float32(w) for w in (kernel, orthogonal, bias)))
+    zeros = jnp.zeros((batch, features))
+    xs = jnp.float32(rng.normal(size=(steps, batch, features)))
+    rates = {name: 1 - keep for name in rates}
+    noise = jr.sample_noise(
+        jax.random.key(1), xs.shape[1:], features, gates=gates, num_steps=steps, **rates
+    )
+    carry, _ = forward(weights, (zeros, zeros) if gates == 4 else zeros, xs, noise)
+    return float(max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(carry)))
+
+
+def test_dropout_of_matmul_inputs_stays_bounded_and_of_the_cell_does_not():
+    for keep in (0.9, 0.75, 0.5):
+        for steps in (35, 200):
+            assert growth(keep, steps, jr.lstm, recurrent_rate=...) < 4
+            assert growth(keep, steps, jr.gru, recurrent_rate=...) < 1
+    for keep, low, high in ((0.9, 2, 30), (0.75, 20, 1e3), (0.5, 1e7, 1e11)):
+        assert low < growth(keep, 35, jr.lstm, cell_rate=...) < high
+    assert growth(0.75, 200, jr.lstm, cell_rate=...) > 1e4
+    assert not np.isfinite(growth(0.5, 200, jr.lstm, cell_rate=...))
+
+
+def test_expected_noise_is_the_mean_of_zoneout():
+    weights, carry, xs = problem(steps=1)
+    rates = {"zoneout_hidden": 0.3, "zoneout_cell": 0.6}
+    keys = jax.random.split(jax.random.key(5), 20_000)
+    noise = jax.vmap(lambda key: sample(key, steps=1, **rates))(keys)
+    outputs = jax.vmap(lambda noise: jr.lstm(weights, carry, xs, noise)[0])(noise)
+    expected, _ = jr.lstm(weights, carry, xs, jr.expected_noise(**rates))
+    for values, mean in zip(outputs, expected, strict=True):
+        values, mean = np.asarray(values, np.float64), np.asarray(mean)
+        error = values.std(0) / np.sqrt(len(keys))
+        assert (np.abs(values.mean(0) - mean) <= 5.5 * error + 1e-6).all()
+
+
+def test_bad_rates_shapes_and_keys():
+    with pytest.raises(ValueError, match=r"sample_noise: recurrent_rate must be in"):
+        sample(recurrent_rate=1.5)
+    with pytest.raises(ValueError, match=r"expected_noise: zoneout_cell must be in"):
+        jr.expected_noise(zoneout_cell=-0.1)
+    with pytest.raises(ValueError, match="num_steps must be at least 1"):
+        sample(steps=0, recurrent_rate=0.5)
+    with pytest.raises(ValueError, match="input_shape"):
+        jr.sample_noise(jax.random.key(0), (), FEATURES, gates=4)
+    with pytest.raises(ValueError, match="vmap"):
+        sample(jax.random.split(jax.random.key(0)), recurrent_rate=0.5)
+    with pytest.raises(TypeError, match="key"):
+        sample(None, recurrent_rate=0.5)
+
+
+def test_bad_sequences():
+    weights, carry, xs = problem()
+    run(weights, carry, xs, None)
+    with pytest.raises(ValueError, match="xs must have at least one step"):
+        run(weights, carry, xs[:0], None)
+    with pytest.raises(ValueError, match="with a width of 4"):
+        run(weights, carry, xs[..., :3], None)
+    with pytest.raises(ValueError, match="carry must have 2"):
+        run(weights, carry[:1], xs, None)
+    with pytest.raises(ValueError, match="carry must have 2"):
+        run(weights, jax.tree.map(lambda c: c[:1], carry), xs, None)
+    with pytest.raises(ValueError, match=r"columns"):
+        run(weights._replace(input=weights.input[:, :16]), carry, xs, None)
+    with pytest.raises(TypeError, match="floating"):
+        run(weights, carry, jnp.ones(xs.shape, int), None)
+    with pytest.raises(TypeError, match="one dtype"):
+        run(weights._replace(bias=weights.bias.astype(jnp.bfloat16)), carry, xs, None)
+    with pytest.raises(ValueError, match=r"seq_lengths must be in \[0, 6\]"):
+        run(weights, carry, xs, None, seq_lengths=np.full(BATCH, 7))
+    with pytest.raises(ValueError, match="batch shape"):
+        run(weights, carry, xs, None, seq_lengths=np.full((3,), 2))
+    with pytest.raises(TypeError, match="integers"):
+        run(weights, carry, xs, None, seq_lengths=np.full(BATCH, 2.0))
+
+
+def test_bad_noise():
+    weights, carry, xs = problem()
+    with pytest.raises(TypeError, match="sample_noise"):
+        run(weights, carry, xs, {"input": 1})
+    for place, shape in {
+        "input": (*BATCH, FEATURES),
+        "recurrent": (STEPS + 1, *BATCH, FEATURES),
+        "candidate": (7, *BATCH, FEATURES),
+        "zoneout_cell": (2, STEPS, *BATCH, FEATURES),
+        "weight": (3, FEATURES, FEATURES),
+    }.items():
+        with pytest.raises(ValueError, match=rf"noise\.{place} must broadcast"):
+            run(weights, carry, xs, jr.Noise(**{place: np.ones(shape, np.float32)}))
+    with pytest.raises(TypeError, match="floating mask"):
+        run(weights, carry, xs, jr.Noise(output=np.ones((*BATCH, FEATURES), bool)))
+    gru = jr.Weights(*(w[..., : 3 * FEATURES] for w in weights[:3]))
+    with pytest.raises(ValueError, match=r"noise\.cell must be None"):
+        jr.gru(gru, carry[1], xs, sample(cell_rate=0.5))
+
+
+def test_masks_of_any_lower_rank_broadcast():
+    weights, carry, xs = problem()
+    mask = np.array([0, 2, 0, 2, 2], np.float32)
+    low = run(weights, carry, xs, jr.Noise(recurrent=mask))
+    whole = jnp.broadcast_to(mask, (*BATCH, FEATURES))
+    full = run(weights, carry, xs, jr.Noise(recurrent=whole))
+    jax.tree.map(np.testing.assert_array_equal, low, full)
+
+
+def test_the_draw_is_that_of_the_package():
+    key = jax.random.key(0)
+    place = jax.random.fold_in(jax.random.clone(key), jr.Noise._fields.index("output"))
+    kept = jax.random.bernoulli(place, np.float32(0.7), (*BATCH, FEATURES))
+    np.testing.assert_array_equal(sample(key, output_rate=0.3).output > 0, kept)
