@@ -1,0 +1,226 @@
+"""Gradient step of a whole LSTM layer: ours with noise, flax without, torch and Keras.
+
+    python benchmarks/recurrent.py [--repetitions N] [--shape B,T,D,H] [--json FILE]
+
+All candidates of a shape are timed in turn, round after round, in one process on two
+CPU cores, so that whatever else the machine does falls on each of them alike. A time is
+the least over the rounds; a ratio is the median over the rounds of flax' time over the
+candidate's, so above 1 is faster than flax. Gradients are taken for the parameters and
+for the inputs. "to the limit" is the time over that of the matmuls alone (6 of them,
+2 T B D 4 H operations each with D = H) at the rate of a large matmul measured here.
+torch and Keras take part where they are installed, Keras on the JAX backend.
+
+What each decision of the implementation was worth is in `benchmarks/RECURRENT.md`.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+# else the threads of torch go on spinning while the next candidate is timed
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnoise.linen as jnn
+
+SHAPES = (
+    (20, 35, 650, 650),
+    (32, 100, 256, 256),
+    (20, 35, 200, 200),
+    (64, 50, 128, 128),
+)
+MIB = 2**20
+
+Candidate = tuple[Callable[[], object], float | None]
+"""What runs one gradient step to its end, and its temporary memory in MiB if known."""
+
+
+def compiled(loss, *args) -> Candidate:
+    """A gradient step of JAX for the first two arguments."""
+    step = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*args).compile()
+    memory = step.memory_analysis()
+    temporary = None if memory is None else memory.temp_size_in_bytes / MIB
+    return lambda: jax.block_until_ready(step(*args)), temporary
+
+
+def ours(shape, **options: Any) -> Candidate:
+    _, _, _, features = shape
+    rates: dict[str, Any] = {"input_rate": 0.5, "recurrent_rate": 0.3} | options
+    rnn = jnn.RNN(jnn.LSTMCell(features, **rates))
+    x = inputs(shape)
+    variables: Any = rnn.init(jax.random.key(0), x, deterministic=True)
+
+    def loss(variables, x, key):
+        y = rnn.apply(variables, x, deterministic=False, rng=key)
+        return (jnp.asarray(y) ** 2).sum()
+
+    return compiled(loss, variables, x, jax.random.key(1))
+
+
+def flax(shape) -> Candidate:
+    _, _, _, features = shape
+    rnn: Any = nn.RNN(nn.OptimizedLSTMCell(features))
+    x = inputs(shape)
+    variables: Any = rnn.init(jax.random.key(0), x)
+    return compiled(
+        lambda v, x: (jnp.asarray(rnn.apply(v, x)) ** 2).sum(), variables, x
+    )
+
+
+def keras_layer(shape, **options) -> Candidate:
+    keras: Any = importlib.import_module("keras")
+    _, _, _, features = shape
+    layer = keras.layers.LSTM(features, return_sequences=True, **options)
+    x = inputs(shape)
+    layer.build(x.shape)
+    trained = [v.value for v in layer.trainable_variables]
+    rest = [v.value for v in layer.non_trainable_variables]
+
+    def loss(trained, x):
+        y = layer.stateless_call(trained, rest, x, training=True)[0]
+        return (y**2).sum()
+
+    return compiled(loss, trained, x)
+
+
+def torch_layer(shape) -> Candidate:
+    torch: Any = importlib.import_module("torch")
+    torch.set_num_threads(2)
+    _, _, width, features = shape
+    layer = torch.nn.LSTM(width, features, batch_first=True)
+    x = torch.from_numpy(np.array(inputs(shape))).requires_grad_()
+
+    def step():
+        layer.zero_grad(set_to_none=True)
+        x.grad = None
+        y, _ = layer(x)
+        y.square().sum().backward()
+
+    return step, None
+
+
+CANDIDATES: dict[str, Callable[..., Candidate]] = {
+    "flax, no noise": flax,
+    "ours, no noise": lambda shape: ours(shape, input_rate=0.0, recurrent_rate=0.0),
+    "ours, tied": ours,
+    "ours, untied": lambda shape: ours(shape, tied=False),
+    "ours, zoneout": lambda shape: ours(shape, zoneout_hidden=0.1, zoneout_cell=0.1),
+    "torch, no noise": torch_layer,
+    "keras, no noise": keras_layer,
+    "keras, both": lambda shape: keras_layer(shape, dropout=0.5, recurrent_dropout=0.3),
+}
+
+
+def inputs(shape) -> jax.Array:
+    batch, time_steps, width, _ = shape
+    return jax.random.normal(jax.random.key(2), (batch, time_steps, width))
+
+
+def prepared(shape) -> dict[str, Candidate]:
+    ready = {}
+    for name, make in CANDIDATES.items():
+        try:
+            ready[name] = make(shape)
+        except ImportError as error:
+            print(f"{name}: left out, {error}")
+            continue
+        ready[name][0]()
+    return ready
+
+
+def matmul_rate() -> float:
+    """Operations per second of a large float32 matmul, the best of ten."""
+    a = jax.random.normal(jax.random.key(0), (1024, 1024))
+    multiply = jax.jit(jnp.matmul)
+    multiply(a, a).block_until_ready()
+    best = min(timed(lambda: multiply(a, a).block_until_ready()) for _ in range(10))
+    return 2 * 1024**3 / best
+
+
+def timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(shape, repetitions: int) -> list[dict]:
+    ready = prepared(shape)
+    times = {name: np.empty(repetitions) for name in ready}
+    rate = 0.0
+    for round_number in range(repetitions):
+        for name, (run, _) in ready.items():
+            times[name][round_number] = timed(run)
+        rate = max(rate, matmul_rate())
+    batch, steps, width, features = shape
+    operations = 2 * batch * steps * 4 * features * 3 * (width + features)
+    base = times["flax, no noise"]
+    base_memory = ready["flax, no noise"][1]
+    rows = []
+    for name, (_, memory) in ready.items():
+        ratio = memory / base_memory if memory and base_memory else None
+        rows.append(
+            {
+                "shape": shape,
+                "name": name,
+                "ms": 1e3 * times[name].min(),
+                "median_ms": 1e3 * float(np.median(times[name])),
+                "flax_over_this": float(np.median(base / times[name])),
+                "flax_over_this_least": float(base.min() / times[name].min()),
+                "to_the_limit": times[name].min() * rate / operations,
+                "memory_mib": memory,
+                "memory_over_flax": ratio,
+            }
+        )
+    print(f"matmul rate {rate / 1e9:.0f} GFLOP/s, {operations / 1e9:.1f} GFLOP a step")
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    head = "| | ms, least | ms, median | flax / this | to the limit | MiB | / flax |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        memory, ratio = row["memory_mib"], row["memory_over_flax"]
+        lines.append(
+            f"| {row['name']} | {row['ms']:.1f} | {row['median_ms']:.1f} | "
+            f"{row['flax_over_this']:.2f} | {row['to_the_limit']:.2f} | "
+            f"{'' if memory is None else f'{memory:.1f}'} | "
+            f"{'' if ratio is None else f'{ratio:.2f}'} |"
+        )
+    return "\n".join(lines)
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    shape = tuple(int(part) for part in text.split(","))
+    if len(shape) != 4 or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"must be batch,time,in,hidden, got {text!r}")
+    return shape
+
+
+def main():
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--shape", type=parse_shape, action="append", metavar="B,T,D,H")
+    parser.add_argument("--json", type=Path, help="write all the numbers here")
+    flags = parser.parse_args()
+    everything = []
+    for shape in flags.shape or SHAPES:
+        print(f"\nbatch, time, in, hidden = {shape}, {flags.repetitions} rounds")
+        rows = measure(shape, flags.repetitions)
+        print(table(rows), flush=True)
+        everything += rows
+    if flags.json:
+        flags.json.write_text(json.dumps(everything, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
