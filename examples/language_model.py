@@ -14,6 +14,11 @@ bits per character (perplexity for words), a sample of text and a picture of the
     python examples/language_model.py --checkpoint run1 --resume     # start, or go on
     python examples/language_model.py --method untied --rates input=0.4
 
+Measured with the default settings, bits per character of the held-out text, seeds 0, 1
+and 2: none 1.756, 1.752, 1.759; weightdrop 1.735, 1.731, 1.741. Not all noise helps a
+small model in ten epochs: variational dropout of rate 0.1 ends at 1.755 (seed 0), and
+awd, which is the best where there is less text to train on, at 1.865.
+
 Every key derives from (seed, step) by `fold_in`, and all else is in the checkpoint: a
 run that was killed and resumed ends with the same bits as one that was not.
 """
@@ -57,9 +62,7 @@ class Result(NamedTuple):
 
 
 def train(
-    trainer: Trainer,
-    seed: int,
-    checkpoints: Checkpoints | None = None,
+    trainer: Trainer, seed: int, checkpoints: Checkpoints | None = None
 ) -> tuple[State, History]:
     """Train to the end, from the checkpoint if there is one, behind a progress bar."""
     step, state, history = 0, trainer.start(seed), History([], [])

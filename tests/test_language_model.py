@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import math
 import os
 import sys
@@ -13,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "benchmarks")]
 lm = importlib.import_module("language_model")
 data = importlib.import_module("language_model_data")
 nets = importlib.import_module("language_model_nets")
 training = importlib.import_module("language_model_train")
+benchmark = importlib.import_module("recurrent_methods")
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 12
 TINY = {"embedding": 3, "features": 4, "layers": 1, "rows": 2, "length": 6, "epochs": 2}
@@ -315,3 +318,49 @@ def test_bad_arguments(flags, message, capsys):
     with pytest.raises(SystemExit):
         lm.parse(flags)
     assert message in capsys.readouterr().err
+
+
+# --- the benchmark -----------------------------------------------------------------
+
+
+def test_committed_table_is_of_the_methods_and_numbers_beside_it():
+    path = ROOT / "benchmarks" / "results" / "recurrent_methods.json"
+    report = json.loads(path.read_text("utf-8"))
+    assert path.with_suffix(".md").read_text("utf-8") == benchmark.markdown(report)
+    rates = {name: benchmark.changed(m) for name, m in nets.METHODS.items()}
+    assert report["methods"] == rates
+    for entry in report["corpora"]:
+        assert list(entry["runs"]) == list(rates)
+        for runs in entry["runs"].values():
+            assert [run["seed"] for run in runs] == [0, 1, 2]
+
+
+def test_table_tells_means_deviations_and_paired_differences():
+    def runs(*ends):
+        pairs = enumerate(ends)
+        return [
+            {"seed": s, "train": [2.0], "test": [3.0, end], "seconds": 1}
+            for s, end in pairs
+        ]
+
+    entry = {
+        "name": "text",
+        "unit": "bits per character",
+        "train_file": "a.txt",
+        "test_file": None,
+        "train_symbols": 5,
+        "test_symbols": 4,
+        "vocabulary": 3,
+        "test_outside_vocabulary": 0.0,
+        "runs": {"none": runs(2.0, 4.0), "awd": runs(1.5, 3.0)},
+    }
+    *_, none, awd = benchmark.table(entry, {"none": {}, "awd": {"ar": 2.0}})
+    assert none == "| none |  | 3.000 ± 1.414 | 2.500 ± 0.707 |  | 2.000 ± 0.000 |"
+    assert awd.startswith("| awd | ar 2.0 | 2.250 ± 1.061 | 2.250 ± 1.061 | -0.750 ±")
+
+
+@pytest.mark.parametrize("flag", ["a=char", "a=line:b.txt", "a=char:missing.txt"])
+def test_bad_corpus(flag, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["--corpus", flag])
+    assert "argument --corpus:" in capsys.readouterr().err
