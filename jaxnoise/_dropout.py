@@ -96,9 +96,10 @@ def dropout_mask(
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
-      >>> key, x = jax.random.key(0), jnp.ones((4, 3))
-      >>> mask = jn.dropout_mask(key, x.shape, 0.5)
-      >>> bool((jn.apply_mask(x, mask, 0.5) == jn.dropout(key, x, 0.5)).all())
+      >>> x = jnp.ones((4, 3))
+      >>> mask = jn.dropout_mask(jax.random.key(0), x.shape, 0.5)
+      >>> y = jn.dropout(jax.random.key(0), x, 0.5)
+      >>> bool((jn.apply_mask(x, mask, 0.5) == y).all())
       True
     """
     key = _check.key("dropout_mask", key)

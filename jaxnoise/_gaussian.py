@@ -34,9 +34,10 @@ def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
-      >>> key, x = jax.random.key(0), jnp.arange(4.0)
-      >>> y = jn.gaussian_noise(key, x, 0.1)
-      >>> bool(jnp.allclose(y, x + 0.1 * jax.random.normal(key, x.shape), atol=1e-6))
+      >>> x = jnp.arange(4.0)
+      >>> y = jn.gaussian_noise(jax.random.key(0), x, 0.1)
+      >>> n = jax.random.normal(jax.random.key(0), x.shape)
+      >>> bool(jnp.allclose(y, x + 0.1 * n, atol=1e-6))
       True
 
     Reference: Bishop, Training with noise is equivalent to Tikhonov regularization,
@@ -139,9 +140,10 @@ def gaussian_dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
-      >>> key, x = jax.random.key(0), jnp.arange(4.0)
-      >>> y = jn.gaussian_dropout(key, x, 0.5)
-      >>> bool(jnp.allclose(y, x * (1 + jax.random.normal(key, x.shape)), atol=1e-6))
+      >>> x = jnp.arange(4.0)
+      >>> y = jn.gaussian_dropout(jax.random.key(0), x, 0.5)
+      >>> n = jax.random.normal(jax.random.key(0), x.shape)
+      >>> bool(jnp.allclose(y, x * (1 + n), atol=1e-6))
       True
 
     Reference: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout: a
