@@ -2,11 +2,11 @@
 
 import os
 
-# eight devices on any machine, before JAX makes its backend
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import jax
 
+# eight devices on any machine, before JAX makes its backend
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_debug_key_reuse", True)
