@@ -40,11 +40,12 @@ class Cell(NamedTuple):
     """What tells one recurrent cell from another, in terms of preactivations.
 
     forward: (ax, ah, state, masks) -> (state, saved), ax and ah being the matmuls of
-      the input and of h, a tuple of gates each; h is the last part of the state.
-    backward: (saved, state, masks, dstate) -> (dax, dlast, dstate, dmasks), from the
-      state before the step and the cotangent of the one after it. dlast is that of ah
-      for the last gate, None where ah has the cotangents of ax; the whole is None where
-      the activations are not known to have one.
+      the input and of h, a tuple of gates each; h is the last part of the state. saved
+      has an array for each gate, and one more if ah of the last gate is needed apart.
+    backward: (saved, state, masks, dstate) -> (da, dstate, dmasks), from the state
+      before the step and the cotangent of the one after it. da is the cotangents of ax,
+      and one more, that of ah of the last gate, if saved has one more: they take each
+      other's place in memory. None where the activations are not known to have one.
     """
 
     name: str

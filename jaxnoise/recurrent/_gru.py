@@ -180,4 +180,4 @@ def _backward(saved, state, masks, dstate):
     da_n = dn * (1 - n * n)
     da_z = dz * (z * (1 - z))
     da_r = da_n * ah_n * (r * (1 - r))
-    return (da_r, da_z, da_n), da_n * r, dstate, dmasks
+    return (da_r, da_z, da_n, da_n * r), dstate, dmasks

@@ -179,4 +179,4 @@ def _backward(gates, state, masks, dstate):
     i, f, g, o = gates
     # the slopes of sigmoid and tanh, from their values
     dax = (di * (i * (1 - i)), df * (f * (1 - f)), dg * (1 - g * g), do * (o * (1 - o)))
-    return dax, None, dstate, dmasks
+    return dax, dstate, dmasks

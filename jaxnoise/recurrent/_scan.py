@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise.recurrent import _cell
+from jaxnoise.recurrent import _cell, _overwrite
 from jaxnoise.recurrent._cell import Cell, State, Weights
 from jaxnoise.recurrent._masks import project, rank, times, unproject
 from jaxnoise.recurrent._noise import Noise
@@ -91,28 +91,41 @@ def _step(weights, state, x, masks, *, static):
 
 
 def _prepare(static, weights, x, masks):
-    """The matmuls of the input, and the recurrent kernels, each gate by itself.
+    """The matmuls of the input, and the recurrent kernels.
 
-    Side by side the gates would need copies of the weights and of their gradients, and
-    a mask for each gate could not be folded in.
+    The input's are by gate: side by side, their gradients would have to be put together
+    again. Those of h are side by side, as one larger matmul for each step, unless each
+    gate has a mask of its own.
     """
     gates = static.cell.gates
     kernels = jnp.split(weights.input, gates, axis=-1)
     ax = project(x, masks.input, kernels)
     biases = jnp.split(weights.bias, gates)
     ax = tuple(a + rank(bias, a.ndim) for a, bias in zip(ax, biases, strict=True))
-    kernels = jnp.split(weights.recurrent, gates, axis=-1)
+    kernels = (weights.recurrent,)
+    if masks.weight is not None or isinstance(masks.recurrent, tuple):
+        kernels = jnp.split(weights.recurrent, gates, axis=-1)
     if masks.weight is not None:
         dropped = jnp.broadcast_to(masks.weight, (gates, *kernels[0].shape))
         kernels = [times(kernel, m) for kernel, m in zip(kernels, dropped, strict=True)]
+    if not isinstance(masks.recurrent, tuple):
+        kernels = (jnp.concatenate(kernels, axis=-1),)
     return ax, tuple(kernels)
 
 
 def _advance(static, ax, kernels, bias, state, masks):
-    *ah, last = project(state[-1], masks.recurrent, kernels)
+    ah = project(state[-1], masks.recurrent, kernels)
+    *ah, last = _by_gate(static, ah)
     if bias is not None:
         last = last + rank(bias, last.ndim)
     return static.cell.forward(ax, (*ah, last), state, masks)
+
+
+def _by_gate(static, arrays):
+    """One array for each gate, where they may be side by side in one."""
+    if len(arrays) == static.cell.gates:
+        return tuple(arrays)
+    return tuple(jnp.split(arrays[0], static.cell.gates, axis=-1))
 
 
 def _merge(fixed: Noise, stepped: Noise) -> Noise:
@@ -122,33 +135,60 @@ def _merge(fixed: Noise, stepped: Noise) -> Noise:
 
 def _plain(static, ax, kernels, bias, state, fixed, stepped, lengths):
     """The final state and all h, by a scan that JAX can differentiate in any mode."""
-    outputs, _ = _scan(static, ax, kernels, bias, state, fixed, stepped, lengths)
-    return outputs
+    step = _stepper(static, kernels, bias, fixed, lengths)
+
+    def body(carry, inputs):
+        ax, x = inputs
+        carry, _ = step(carry, ax, x)
+        return carry, carry[0][-1]
+
+    start, xs = _start(state, stepped, lengths, ax)
+    carry, hs = lax.scan(body, start, (ax, xs), unroll=static.unroll)
+    return _end(carry, lengths), hs
 
 
 _recurrence = jax.custom_vjp(_plain, nondiff_argnums=(0,))
 
 
-def _scan(static, ax, kernels, bias, state, fixed, stepped, lengths):
-    def body(carry, inputs):
+def _stepper(static, kernels, bias, fixed, lengths):
+    def step(carry, ax, x):
         state, last = carry
-        ax, masks, time = inputs
-        masks = _merge(fixed, masks)
+        stepped, time = x
+        masks = _merge(fixed, stepped)
         new, saved = _advance(static, ax, kernels, bias, state, masks)
         if lengths is not None:
             last = where(time < lengths, new, last)
-        return (new, last), (new[-1], (saved, state[:-1]))
+        return (new, last), saved
 
-    last = None if lengths is None else state
-    xs = (ax, stepped, np.arange(ax[0].shape[0], dtype=np.int32))
-    (state, last), (hs, kept) = lax.scan(body, (state, last), xs, unroll=static.unroll)
-    return ((state if lengths is None else last), hs), kept
+    return step
+
+
+def _start(state, stepped, lengths, ax):
+    times = np.arange(ax[0].shape[0], dtype=np.int32)
+    return (state, None if lengths is None else state), (stepped, times)
+
+
+def _end(carry, lengths):
+    state, last = carry
+    return state if lengths is None else last
 
 
 def _forward(static, ax, kernels, bias, state, fixed, stepped, lengths):
-    outputs, kept = _scan(static, ax, kernels, bias, state, fixed, stepped, lengths)
-    rest = (outputs[1], state[-1], kernels, bias, fixed, stepped, lengths)
-    return outputs, (kept, *rest)
+    step = _stepper(static, kernels, bias, fixed, lengths)
+    gates = len(ax)
+
+    def body(carry, ax, x):
+        before = carry[0][:-1]
+        carry, saved = step(carry, ax, x)
+        return carry, saved[:gates], (saved[gates:], before, carry[0][-1])
+
+    start, xs = _start(state, stepped, lengths, ax)
+    carry, saved, (more, before, hs) = _overwrite.scan(
+        body, start, ax, xs, unroll=static.unroll
+    )
+    kept = ((*saved, *more), before)
+    outputs = _end(carry, lengths), hs
+    return outputs, (kept, hs, state[-1], kernels, bias, fixed, stepped, lengths)
 
 
 def _backward(static, residuals, cotangents):
@@ -156,57 +196,54 @@ def _backward(static, residuals, cotangents):
     dlast, dhs = cotangents
     hs = jnp.concatenate([h0[None], hs[:-1]])
     # once, where every step would otherwise read the kernels against their layout
-    transposed = tuple(kernel.T for kernel in kernels)
+    by_gate = _by_gate(static, kernels)
+    transposed = tuple(kernel.T for kernel in by_gate)
 
-    def body(carry, inputs):
+    def body(carry, saved, x):
         dstate, dfixed = carry
-        dh, state, saved, masks, time = inputs
+        dh, state, masks, time = x
         if lengths is not None:
             arrived = jax.tree.map(jnp.add, dstate, dlast)
             dstate = where(time == lengths - 1, arrived, dstate)
         dstate = (*dstate[:-1], dstate[-1] + dh)
         merged = _merge(fixed, masks)
-        dax, dlast_gate, dstate, dmasks = static.cell.backward(
-            saved, state, merged, dstate
-        )
+        da, dstate, dmasks = static.cell.backward(saved, state, merged, dstate)
         dh, dmask = unproject(
-            _recurrent(dax, dlast_gate),
-            state[-1],
-            merged.recurrent,
-            transposed,
+            _recurrent(static, da), state[-1], merged.recurrent, transposed
         )
         dmasks = dmasks._replace(recurrent=dmask)
         dstate = (*dstate[:-1], dstate[-1] + dh)
         dfixed = jax.tree.map(jnp.add, dfixed, _only(dmasks, fixed))
-        return (dstate, dfixed), (dax, dlast_gate, _only(dmasks, masks))
+        return (dstate, dfixed), da, _only(dmasks, masks)
 
     zeros = jax.tree.map(jnp.zeros_like, (dlast, fixed))
     start = (dlast, zeros[1]) if lengths is None else zeros
     times = np.arange(hs.shape[0], dtype=np.int32)
-    (dstate, dfixed), (dax, dlast_gate, dstepped) = lax.scan(
-        body,
-        start,
-        (dhs, (*before, hs), saved, stepped, times),
-        reverse=True,
-        unroll=static.unroll,
+    xs = (dhs, (*before, hs), stepped, times)
+    (dstate, dfixed), da, dstepped = _overwrite.scan(
+        body, start, saved, xs, reverse=True, unroll=static.unroll
     )
     if lengths is not None:
         arrived = jax.tree.map(jnp.add, dstate, dlast)
         dstate = where(lengths == 0, arrived, dstate)
-    dah = _recurrent(dax, dlast_gate)
+    dah = _recurrent(static, da)
     mask = _merge(fixed, stepped).recurrent
-    _, pull = jax.vjp(lambda kernels: project(hs, mask, kernels), kernels)
+    _, pull = jax.vjp(lambda kernels: project(hs, mask, kernels), by_gate)
     (dkernels,) = pull(dah)
+    if len(kernels) == 1:
+        dkernels = (jnp.concatenate(dkernels, axis=-1),)
     dbias = None if bias is None else dah[-1].sum(tuple(range(dah[-1].ndim - 1)))
+    dax = da[: static.cell.gates]
     return dax, dkernels, dbias, dstate, dfixed, dstepped, None
 
 
 _recurrence.defvjp(_forward, _backward)
 
 
-def _recurrent(dax, dlast_gate):
-    """The cotangents of the matmuls of h, from those of the input."""
-    return dax if dlast_gate is None else (*dax[:-1], dlast_gate)
+def _recurrent(static, da):
+    """The cotangents of the matmuls of h, among those that a step gives."""
+    gates = static.cell.gates
+    return (*da[: gates - 1], da[-1])
 
 
 def _only(masks: Noise, like: Noise) -> Noise:

@@ -145,7 +145,7 @@ def _cell(name, residual, activation_fn):
 def _forward(residual, activation_fn, ax, ah, state, masks):
     (x,), (u,), (h,) = ax, ah, state
     value = activation_fn(x + u + h.astype(x.dtype) if residual else x + u)
-    return _combine(value, state, masks), value
+    return _combine(value, state, masks), (value,)
 
 
 def _combine(value, state, masks):
@@ -154,10 +154,11 @@ def _combine(value, state, masks):
     return (mix(value.astype(h.dtype), h, masks.zoneout_hidden),)
 
 
-def _backward(residual, value, state, masks, dstate):
+def _backward(residual, saved, state, masks, dstate):
+    (value,) = saved
     _, pull = jax.vjp(_combine, value, state, masks)
     dvalue, (dh,), dmasks = pull(dstate)
     da = dvalue * (1 - value * value)
     if residual:
         dh = dh + da.astype(dh.dtype)
-    return (da,), None, (dh,), dmasks
+    return (da,), (dh,), dmasks
