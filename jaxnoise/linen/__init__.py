@@ -3,6 +3,8 @@
 from jaxnoise.linen._cells import GRUCell as GRUCell
 from jaxnoise.linen._cells import LSTMCell as LSTMCell
 from jaxnoise.linen._cells import SimpleCell as SimpleCell
+from jaxnoise.linen._dropout_wrapper import DropoutNoise as DropoutNoise
+from jaxnoise.linen._dropout_wrapper import DropoutWrapper as DropoutWrapper
 from jaxnoise.linen._embed import Embed as Embed
 from jaxnoise.linen._layers import AlphaDropout as AlphaDropout
 from jaxnoise.linen._layers import DropBlock as DropBlock
@@ -16,7 +18,5 @@ from jaxnoise.linen._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.linen._layers import SpatialDropout as SpatialDropout
 from jaxnoise.linen._layers import UniformNoise as UniformNoise
 from jaxnoise.linen._recurrent import RNN as RNN
-from jaxnoise.linen._wrappers import DropoutNoise as DropoutNoise
-from jaxnoise.linen._wrappers import DropoutWrapper as DropoutWrapper
-from jaxnoise.linen._wrappers import ZoneoutNoise as ZoneoutNoise
-from jaxnoise.linen._wrappers import ZoneoutWrapper as ZoneoutWrapper
+from jaxnoise.linen._zoneout_wrapper import ZoneoutNoise as ZoneoutNoise
+from jaxnoise.linen._zoneout_wrapper import ZoneoutWrapper as ZoneoutWrapper

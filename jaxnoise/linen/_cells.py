@@ -16,18 +16,17 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, recurrent
-from jaxnoise.recurrent._cell import mask_dtype, rates
+from jaxnoise import recurrent
+from jaxnoise.recurrent._layer import CellLayer, rates
 
 Activation = Callable[..., Any]
 
 
-class NoiseCell(nn.RNNCellBase, kw_only=True):
+class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
     """Base of the cells: the rates that all have, and what is drawn for them.
 
     Rates are those of `jaxnoise.recurrent.sample_noise`. A child has the fields of the
-    flax cell and its own rates; it says which `functions` run a sequence and a step,
-    how many `gates` it has, and what its `weights` and its `options` are.
+    flax cell, its own rates, and what `CellLayer` asks for.
     """
 
     input_rate: ArrayLike = 0.0
@@ -38,84 +37,18 @@ class NoiseCell(nn.RNNCellBase, kw_only=True):
     per_step: bool = False
     batch_shared: bool = False
 
+    _features_name = "features"
+
     def __post_init__(self):
         rates(self)
         super().__post_init__()
 
-    def __call__(
-        self, carry: Any, inputs: jax.Array, noise: recurrent.Noise | None = None
-    ) -> tuple[Any, jax.Array]:
-        """The carry after a step, and the output.
-
-        Args:
-          carry: (c, h) for an LSTM, else h; each (*batch, features).
-          inputs: (*batch, width).
-          noise: masks from `sample_noise` without num_steps; None for none.
-        """
-        cell: Any = self
-        noise = self.expected_noise() if noise is None else noise
-        _, step = cell.functions
-        return step(cell.weights(inputs), carry, inputs, noise, **cell.options())
-
-    def run(
-        self,
-        carry: Any,
-        inputs: jax.Array,
-        noise: recurrent.Noise | None = None,
-        **options: Any,
-    ) -> tuple[Any, jax.Array]:
-        """The final carry and the outputs of a sequence, with time in front.
-
-        Args:
-          carry: (c, h) for an LSTM, else h; each (*batch, features).
-          inputs: (time, *batch, width).
-          noise: masks from `sample_noise`; None for none.
-          **options: those of `jaxnoise.recurrent.lstm`.
-        """
-        cell: Any = self
-        noise = self.expected_noise() if noise is None else noise
-        sequence, _ = cell.functions
-        options |= cell.options()
-        return sequence(cell.weights(inputs), carry, inputs, noise, **options)
+    # flax wraps the methods that a module has itself, not those of a plain class
+    __call__, run = CellLayer.__call__, CellLayer.run
 
     @property
     def num_feature_axes(self) -> int:
         return 1
-
-    @nn.nowrap
-    def sample_noise(
-        self, key: jax.Array, input_shape: tuple[int, ...], num_steps: int | None = None
-    ) -> recurrent.Noise:
-        """Draw the masks of a sequence, or without `num_steps` those of one step.
-
-        The cell need not be bound. Shapes and laws are those of
-        `jaxnoise.recurrent.sample_noise`.
-
-        Args:
-          key: PRNG key, consumed.
-          input_shape: shape (*batch, width) of the input of one step.
-          num_steps: length of the sequence.
-        """
-        cell: Any = self
-        return recurrent.sample_noise(
-            key,
-            input_shape,
-            cell.features,
-            gates=cell.gates,
-            num_steps=num_steps,
-            tied=cell.tied,
-            per_step=self.per_step,
-            batch_shared=self.batch_shared,
-            dtype=mask_dtype(cell.param_dtype),
-            **rates(self),
-        )
-
-    @nn.nowrap
-    def expected_noise(self) -> recurrent.Noise:
-        """What takes the place of noise in evaluation: the expectation of zoneout."""
-        cell: Any = self
-        zoneout = {k: v for k, v in rates(self).items() if k.startswith("zoneout")}
-        return recurrent.expected_noise(dtype=mask_dtype(cell.param_dtype), **zoneout)
 
     @nn.nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
@@ -123,15 +56,6 @@ class NoiseCell(nn.RNNCellBase, kw_only=True):
         cell: Any = self
         shape = (*input_shape[:-1], cell.features)
         return cell.carry_init(rng, shape, cell.param_dtype)
-
-
-def noisy(cell: Any) -> bool:
-    """Whether there is noise to be drawn for a cell."""
-    if not hasattr(type(cell), "sample_noise"):
-        return False
-    if any(not _check.known(rate, 0) for rate in rates(cell).values()):
-        return True
-    return "cell" in vars(cell) and noisy(cell.cell)
 
 
 class _Dense(nn.Module):
@@ -233,14 +157,6 @@ class LSTMCell(NoiseCell):
         return _weights(self, inputs, "ifgo", **biased)
 
     @nn.nowrap
-    def options(self):
-        return {
-            "tied": self.tied,
-            "gate_fn": self.gate_fn,
-            "activation_fn": self.activation_fn,
-        }
-
-    @nn.nowrap
     def initialize_carry(
         self, rng: jax.Array, input_shape: tuple[int, ...]
     ) -> tuple[jax.Array, jax.Array]:
@@ -297,14 +213,6 @@ class GRUCell(NoiseCell):
         """The parameters as `jaxnoise.recurrent` takes them."""
         return _weights(self, inputs, "rzn", input_bias="rzn", recurrent_bias="n")
 
-    @nn.nowrap
-    def options(self):
-        return {
-            "tied": self.tied,
-            "gate_fn": self.gate_fn,
-            "activation_fn": self.activation_fn,
-        }
-
 
 class SimpleCell(NoiseCell):
     """Simple (Elman) cell with noise, in the place of `flax.linen.SimpleCell`.
@@ -349,7 +257,3 @@ class SimpleCell(NoiseCell):
     def weights(self, inputs: jax.Array) -> recurrent.Weights:
         """The parameters as `jaxnoise.recurrent` takes them."""
         return _weights(self, inputs, ("",), input_bias=("",), recurrent_bias=())
-
-    @nn.nowrap
-    def options(self):
-        return {"residual": self.residual, "activation_fn": self.activation_fn}

@@ -9,7 +9,8 @@ import numpy as np
 from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
 
-from jaxnoise.linen._cells import NoiseCell, noisy
+from jaxnoise.linen._cells import NoiseCell
+from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import over_time, where
 
 _LIFTED = {

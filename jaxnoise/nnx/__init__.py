@@ -1,5 +1,7 @@
 """jaxnoise as `flax.nnx` layers."""
 
+from jaxnoise.nnx._cells import GRUCell as GRUCell
+from jaxnoise.nnx._cells import LSTMCell as LSTMCell
 from jaxnoise.nnx._layers import AlphaDropout as AlphaDropout
 from jaxnoise.nnx._layers import DropBlock as DropBlock
 from jaxnoise.nnx._layers import Dropout as Dropout
@@ -12,5 +14,3 @@ from jaxnoise.nnx._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.nnx._layers import SpatialDropout as SpatialDropout
 from jaxnoise.nnx._layers import UniformNoise as UniformNoise
 from jaxnoise.nnx._recurrent import RNN as RNN
-from jaxnoise.nnx._recurrent import GRUCell as GRUCell
-from jaxnoise.nnx._recurrent import LSTMCell as LSTMCell

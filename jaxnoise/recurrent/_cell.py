@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.typing import DTypeLike
 
-from jaxnoise import _check
 from jaxnoise.recurrent._masks import rank
 from jaxnoise.recurrent._noise import Noise
 
@@ -54,25 +52,6 @@ class Cell(NamedTuple):
     places: tuple[str, ...]
     forward: Callable[..., Any]
     backward: Callable[..., Any] | None
-
-
-PLACES = ("input", "recurrent", "candidate", "cell", "state", "weight", "output")
-
-
-def rates(cell: Any) -> dict[str, _check.Amount]:
-    """The checked rates among the attributes of a layer, by name."""
-    names = (*(f"{place}_rate" for place in PLACES), "zoneout_hidden", "zoneout_cell")
-    # vars and the class: an attribute missing on a bound flax module runs its setup
-    return {
-        name: _check.rate(type(cell).__name__, getattr(cell, name), name=name)
-        for name in names
-        if name in vars(cell) or hasattr(type(cell), name)
-    }
-
-
-def mask_dtype(param_dtype: DTypeLike) -> np.dtype:
-    """The dtype of masks for a cell with parameters of this dtype."""
-    return np.dtype(np.float64 if jnp.finfo(param_dtype).bits == 64 else np.float32)
 
 
 def mask_shapes(cell, weights, batch, tied):

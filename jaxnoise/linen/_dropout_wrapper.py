@@ -1,0 +1,162 @@
+"""Dropout around any cell of flax: of what goes in, comes out and is passed on."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxnoise import _check
+from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes
+from jaxnoise.recurrent._layer import rates
+from jaxnoise.recurrent._masks import times
+from jaxnoise.recurrent._noise import sample_mask
+
+StateFilter = Callable[[Any], Any]
+
+
+class DropoutNoise(NamedTuple):
+    """Masks of a `DropoutWrapper`, scaled by 1 / (1 - rate), None where it is off.
+
+    `state` has the structure of the carry, with None where it is left alone; `inner` is
+    the noise of the wrapped cell, if that has any. Masks have the shape of what they
+    are for, with size 1 on the batch dims if variational; time is in front if not.
+    """
+
+    input: Any = None
+    state: Any = None
+    output: Any = None
+    inner: Any = None
+
+
+class DropoutWrapper(Wrapper):
+    """Dropout of the input, the state and the output of any cell, as in TensorFlow.
+
+    Law: x' = D(x), (s', y) = cell(s, x'), s = D(s'), y' = D(y), with
+    D(v) = v m / q, m ~ Bernoulli(q), q = 1 - rate, from independent masks. E[D(v)] = v,
+    Var[D(v)] = v^2 rate / q. The state that is dropped is the one passed on, so the
+    initial one is not and the final one is; the output of a step is that of the cell.
+    In an LSTM h is dropped and c is not.
+
+    Attributes:
+      cell: any `flax.linen.RNNCellBase`, MGU and ConvLSTM included.
+      input_rate, state_rate, output_rate: probabilities of dropping, in [0, 1].
+      variational: False for new masks per step and row. True for one mask for all steps
+        and all rows.
+      state_filter: None drops h of a carry (c, h) and all of any other carry.
+        Otherwise a function of the carry with a bool for each part, True = dropped.
+
+    Sharp bits: state_rate with `variational` on a cell that carries its state over
+    linearly, as a GRU does, grows without bound: max |h| is 1e10 after 35 steps and inf
+    after 200 at rate .5. `recurrent_rate` of `GRUCell` does not.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, flax.linen as nn, jaxnoise.linen as jnn
+      >>> rnn = jnn.RNN(jnn.DropoutWrapper(nn.LSTMCell(4), output_rate=0.5))
+      >>> x = jnp.arange(1.0, 11.0).reshape(5, 1, 2)
+      >>> params = rnn.init(jax.random.key(0), x, deterministic=True)
+      >>> plain = rnn.apply(params, x, deterministic=True)
+      >>> y = rnn.apply(params, x, deterministic=False, rng=jax.random.key(1))
+      >>> bool(((y == 0) | jnp.isclose(y, plain / 0.5)).all())
+      True
+
+    Reference: Zaremba, Sutskever, Vinyals, Recurrent neural network regularization,
+    2014, https://arxiv.org/abs/1409.2329; Gal, Ghahramani, A theoretically grounded
+    application of dropout in recurrent neural networks, NeurIPS 2016,
+    https://arxiv.org/abs/1512.05287.
+    """
+
+    input_rate: ArrayLike = 0.0
+    state_rate: ArrayLike = 0.0
+    output_rate: ArrayLike = 0.0
+    variational: bool = False
+    state_filter: StateFilter | None = None
+
+    def __call__(
+        self, carry: Any, inputs: jax.Array, noise: DropoutNoise | None = None
+    ) -> tuple[Any, Any]:
+        """The carry after a step, and the output.
+
+        Args:
+          carry: that of the wrapped cell.
+          inputs: the input of the step.
+          noise: masks from `sample_noise` without num_steps; None for none.
+        """
+        if noise is None:
+            return self.cell(carry, inputs)
+        carry, y = call(self.cell, carry, times(inputs, noise.input), noise.inner)
+        return _times(carry, noise.state), times(y, noise.output)
+
+    @nn.nowrap
+    def sample_noise(
+        self, key: jax.Array, input_shape: tuple[int, ...], num_steps: int | None = None
+    ) -> DropoutNoise:
+        """Draw the masks of a sequence, or without `num_steps` those of one step.
+
+        Args:
+          key: PRNG key, consumed.
+          input_shape: shape (*batch, *features) of the input of one step.
+          num_steps: length of the sequence.
+        """
+        key = _check.key("DropoutWrapper", key)
+        amounts = rates(self)
+        batch = len(input_shape) - self.num_feature_axes
+        steps = () if num_steps is None or self.variational else (num_steps,)
+
+        def draw(place, rate, shape):
+            if _check.known(rate, 0):
+                return None
+            rows = (1,) * batch if self.variational else shape[:batch]
+            place = jax.random.fold_in(key, place)
+            return sample_mask(place, rate, (*steps, *rows, *shape[batch:]))
+
+        carry = carry_shapes(self, input_shape)
+        state = None
+        if not _check.known(amounts["state_rate"], 0):
+            keep = _state_filter if self.state_filter is None else self.state_filter
+            chosen = jax.tree.leaves(keep(carry))
+            leaves, structure = jax.tree.flatten(carry)
+            masks = [
+                draw(4 + place, amounts["state_rate"], leaf.shape) if drop else None
+                for place, (leaf, drop) in enumerate(zip(leaves, chosen, strict=True))
+            ]
+            state = jax.tree.unflatten(structure, masks)
+        output = None
+        if not _check.known(amounts["output_rate"], 0):
+            shape = _output_shape(self.cell, carry, input_shape)
+            output = draw(1, amounts["output_rate"], shape)
+        return DropoutNoise(
+            input=draw(0, amounts["input_rate"], input_shape),
+            state=state,
+            output=output,
+            inner=self._sample_inner(key, input_shape, num_steps),
+        )
+
+
+def _times(carry, masks):
+    """The carry with its masks on it; None leaves a part alone."""
+    if masks is None:
+        return carry
+    leaves, structure = jax.tree.flatten(carry)
+    flat = structure.flatten_up_to(masks)
+    return structure.unflatten(
+        [times(leaf, mask) for leaf, mask in zip(leaves, flat, strict=True)]
+    )
+
+
+def _state_filter(carry):
+    """TensorFlow's: h of an LSTM, and everything of the others."""
+    if isinstance(carry, tuple) and len(carry) == 2:
+        return (False, True)
+    return jax.tree.map(lambda _: True, carry)
+
+
+def _output_shape(cell, carry, input_shape):
+    """The shape of what one step of the cell emits, without running it."""
+    unbound = cell.clone(parent=None, name=None)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct(input_shape, np.float32)
+    (_, y), _ = jax.eval_shape(unbound.init_with_output, key, carry, inputs)
+    return y.shape

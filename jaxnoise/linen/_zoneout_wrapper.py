@@ -1,0 +1,114 @@
+"""Zoneout around any cell of flax: of the state that is passed on."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jax.typing import ArrayLike
+
+from jaxnoise import _check, recurrent
+from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes
+from jaxnoise.recurrent._layer import rates
+from jaxnoise.recurrent._masks import mix
+from jaxnoise.recurrent._noise import sample_mask
+
+
+class ZoneoutNoise(NamedTuple):
+    """Masks of a `ZoneoutWrapper`: how much of the new state is taken.
+
+    They have the shape of the state, and time in front; `inner` is the noise of the
+    wrapped cell, if that has any.
+    """
+
+    zoneout_hidden: Any = None
+    zoneout_cell: Any = None
+    inner: Any = None
+
+
+class ZoneoutWrapper(Wrapper):
+    """Zoneout around any cell: units of the state stay as they were at random.
+
+    Law: c = u_c c~ + (1 - u_c) c_before, h = u_h h~ + (1 - u_h) h_before, with
+    u ~ Bernoulli(1 - zoneout) per step, row and unit, and c~, h~ the new state of the
+    cell. E[h] = zoneout h_before + (1 - zoneout) h~, which takes its place without
+    noise; Var[h] = zoneout (1 - zoneout) (h~ - h_before)^2. The output is the h of
+    zoneout where the cell emits its h.
+
+    Attributes:
+      cell: any `flax.linen.RNNCellBase` whose carry is (c, h) or h.
+      zoneout_hidden: probability that a unit of h stays as it was, in [0, 1].
+      zoneout_cell: the same for c.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, flax.linen as nn, jaxnoise.linen as jnn
+      >>> rnn = jnn.RNN(jnn.ZoneoutWrapper(nn.MGUCell(4), zoneout_hidden=0.1))
+      >>> x = jnp.ones((2, 7, 3))
+      >>> params = rnn.init(jax.random.key(0), x, deterministic=True)
+      >>> rnn.apply(params, x, deterministic=False, rng=jax.random.key(1)).shape
+      (2, 7, 4)
+
+    Reference: Krueger et al., Zoneout: regularizing RNNs by randomly preserving hidden
+    activations, ICLR 2017, https://arxiv.org/abs/1606.01305.
+    """
+
+    zoneout_hidden: ArrayLike = 0.0
+    zoneout_cell: ArrayLike = 0.0
+
+    def __call__(
+        self, carry: Any, inputs: jax.Array, noise: ZoneoutNoise | None = None
+    ) -> tuple[Any, Any]:
+        """The carry after a step, and the output.
+
+        Args:
+          carry: that of the wrapped cell.
+          inputs: the input of the step.
+          noise: masks from `sample_noise` without num_steps; None for the expectation.
+        """
+        noise = self._expected() if noise is None else noise
+        new, y = call(self.cell, carry, inputs, noise.inner)
+        if not isinstance(new, tuple):
+            hidden = mix(new, carry, noise.zoneout_hidden)
+            return hidden, hidden if y is new else y
+        (c, h), (old_c, old_h) = new, carry
+        hidden = mix(h, old_h, noise.zoneout_hidden)
+        output = hidden if y is h else y
+        return (mix(c, old_c, noise.zoneout_cell), hidden), output
+
+    @nn.nowrap
+    def _expected(self):
+        amounts: Any = rates(self)
+        masks = recurrent.expected_noise(**amounts)
+        return ZoneoutNoise(masks.zoneout_hidden, masks.zoneout_cell)
+
+    @nn.nowrap
+    def sample_noise(
+        self, key: jax.Array, input_shape: tuple[int, ...], num_steps: int | None = None
+    ) -> ZoneoutNoise:
+        """Draw the masks of a sequence, or without `num_steps` those of one step.
+
+        Args:
+          key: PRNG key, consumed.
+          input_shape: shape (*batch, *features) of the input of one step.
+          num_steps: length of the sequence.
+        """
+        key = _check.key("ZoneoutWrapper", key)
+        amounts = rates(self)
+        steps = () if num_steps is None else (num_steps,)
+        carry = carry_shapes(self, input_shape)
+        parts: Any = carry if isinstance(carry, tuple) else (None, carry)
+        if len(parts) != 2 or (
+            parts[0] is None and not _check.known(amounts["zoneout_cell"], 0)
+        ):
+            raise ValueError(
+                f"ZoneoutWrapper: zoneout_cell must be 0 unless the carry is (c, h), "
+                f"got {self.zoneout_cell} for {type(self.cell).__name__}."
+            )
+        masks = {}
+        names = ("zoneout_cell", "zoneout_hidden")
+        for place, (name, part) in enumerate(zip(names, parts, strict=True)):
+            if not _check.known(amounts[name], 0):
+                shape = (*steps, *part.shape)
+                fold = jax.random.fold_in(key, place)
+                masks[name] = sample_mask(fold, amounts[name], shape, scaled=False)
+        inner = self._sample_inner(key, input_shape, num_steps)
+        return ZoneoutNoise(**masks, inner=inner)

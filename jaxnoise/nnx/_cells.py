@@ -1,0 +1,138 @@
+"""LSTM and GRU cells of `flax.nnx` with the noises of `jaxnoise.recurrent`.
+
+Parameters have the names, shapes and initial values of the cells of the same name in
+flax. Noise is a value that a cell is called with; without it a cell is deterministic.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import ArrayLike
+
+from jaxnoise import recurrent
+from jaxnoise.recurrent._layer import RATES, CellLayer, rates
+
+
+class NoiseCell(CellLayer):
+    """What the cells have in common, in front of a cell of flax."""
+
+    _features_name = "hidden_features"
+
+    def _keep(self, arguments):
+        """Keep those arguments of a constructor, its `locals()`, that are of noise."""
+        names = (*RATES, "tied", "per_step", "batch_shared")
+        for name, value in arguments.items():
+            if name in names:
+                setattr(self, name, value)
+        rates(self)
+
+
+class LSTMCell(NoiseCell, nnx.LSTMCell):
+    """`flax.nnx.LSTMCell` with noise: the same parameters, for `jaxnoise.nnx.RNN`.
+
+    Law: that of `jaxnoise.recurrent.lstm`; the carry is (c, h), as in flax.
+
+    Args:
+      in_features, hidden_features: widths of the input and of the state.
+      input_rate, recurrent_rate, candidate_rate, cell_rate, zoneout_hidden,
+        zoneout_cell, weight_rate, output_rate, tied, per_step, batch_shared: as in
+        `jaxnoise.recurrent.sample_noise`.
+      **options: those of `flax.nnx.LSTMCell`, `rngs` among them.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
+      >>> from flax import nnx
+      >>> rngs = nnx.Rngs(0, dropout=1)
+      >>> rnn = jnx.RNN(jnx.LSTMCell(3, 16, recurrent_rate=0.3, rngs=rngs), rngs=rngs)
+      >>> rnn(jnp.ones((2, 7, 3))).shape
+      (2, 7, 16)
+    """
+
+    gates = 4
+    functions = (recurrent.lstm, recurrent.lstm_step)
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        input_rate: ArrayLike = 0.0,
+        recurrent_rate: ArrayLike = 0.0,
+        candidate_rate: ArrayLike = 0.0,
+        cell_rate: ArrayLike = 0.0,
+        zoneout_hidden: ArrayLike = 0.0,
+        zoneout_cell: ArrayLike = 0.0,
+        weight_rate: ArrayLike = 0.0,
+        output_rate: ArrayLike = 0.0,
+        tied: bool = True,
+        per_step: bool = False,
+        batch_shared: bool = False,
+        **options: Any,
+    ):
+        nnx.LSTMCell.__init__(self, in_features, hidden_features, **options)
+        self._keep(locals())
+
+    def weights(self, inputs: jax.Array) -> recurrent.Weights:
+        """The parameters as `jaxnoise.recurrent` takes them."""
+        wx = [dense.kernel[...] for dense in (self.ii, self.if_, self.ig, self.io)]
+        dense_h = (self.hi, self.hf, self.hg, self.ho)
+        wh = [dense.kernel[...] for dense in dense_h]
+        biases = [dense.bias[...] for dense in dense_h if dense.bias is not None]
+        arrays = self.promote_dtype((inputs, *wx, *wh, *biases), dtype=self.dtype)
+        parts = [arrays[1:5], arrays[5:9], arrays[9:13]]
+        return recurrent.Weights(*(jnp.concatenate(part, axis=-1) for part in parts))
+
+
+class GRUCell(NoiseCell, nnx.GRUCell):
+    """`flax.nnx.GRUCell` with noise: the same parameters, for `jaxnoise.nnx.RNN`.
+
+    Law: that of `jaxnoise.recurrent.gru`; the carry is h. As in flax, and unlike the
+    linen cell, the matmul of h has no bias for the gate n.
+
+    Args:
+      in_features, hidden_features: widths of the input and of the state.
+      input_rate, recurrent_rate, candidate_rate, zoneout_hidden, weight_rate,
+        output_rate, tied, per_step, batch_shared: as in
+        `jaxnoise.recurrent.sample_noise`.
+      **options: those of `flax.nnx.GRUCell`, `rngs` among them.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
+      >>> from flax import nnx
+      >>> rngs = nnx.Rngs(0, dropout=1)
+      >>> rnn = jnx.RNN(jnx.GRUCell(3, 16, input_rate=0.3, rngs=rngs), rngs=rngs)
+      >>> rnn(jnp.ones((2, 7, 3))).shape
+      (2, 7, 16)
+    """
+
+    gates = 3
+    functions = (recurrent.gru, recurrent.gru_step)
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        input_rate: ArrayLike = 0.0,
+        recurrent_rate: ArrayLike = 0.0,
+        candidate_rate: ArrayLike = 0.0,
+        zoneout_hidden: ArrayLike = 0.0,
+        weight_rate: ArrayLike = 0.0,
+        output_rate: ArrayLike = 0.0,
+        tied: bool = True,
+        per_step: bool = False,
+        batch_shared: bool = False,
+        **options: Any,
+    ):
+        nnx.GRUCell.__init__(self, in_features, hidden_features, **options)
+        self._keep(locals())
+
+    def weights(self, inputs: jax.Array) -> recurrent.Weights:
+        """The parameters as `jaxnoise.recurrent` takes them."""
+        assert self.dense_i.bias is not None
+        kernels = self.dense_i.kernel[...], self.dense_h.kernel[...]
+        arrays = (inputs, *kernels, self.dense_i.bias[...])
+        _, *arrays = self.promote_dtype(arrays, dtype=self.dtype)
+        return recurrent.Weights(*arrays)
