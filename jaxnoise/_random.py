@@ -20,6 +20,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxnoise import _quantile
+
 Shape = tuple[int, ...]
 Sharding = NamedSharding | None
 
@@ -130,22 +132,28 @@ def uniform(
 def normal(
     key: jax.Array, shape: Shape, dtype: np.dtype, sharding: Sharding = None
 ) -> jax.Array:
-    """`jax.random.normal(key, shape, dtype)`; a complex one has total variance 1."""
+    """`jax.random.normal(key, shape, dtype)` to rounding.
+
+    A complex one has total variance 1.
+    """
     if jnp.issubdtype(dtype, jnp.complexfloating):
         part = np.dtype(np.float64 if dtype == np.complex128 else np.float32)
         real, imag = (normal(k, shape, part, sharding) for k in jax.random.split(key))
         return lax.complex(real, imag) / np.sqrt(2).astype(part)
     low = np.nextafter(dtype.type(-1), dtype.type(0))
-    return np.sqrt(2).astype(dtype) * lax.erf_inv(
-        uniform(key, shape, dtype, low, sharding)
-    )
+    u = uniform(key, shape, dtype, low, sharding)
+    if dtype == np.float32:
+        return _quantile.normal(u)
+    return np.sqrt(2).astype(dtype) * lax.erf_inv(u)
 
 
 def laplace(
     key: jax.Array, shape: Shape, dtype: np.dtype, sharding: Sharding = None
 ) -> jax.Array:
-    """`jax.random.laplace(key, shape, dtype)`: variance 2."""
+    """`jax.random.laplace(key, shape, dtype)` to rounding: variance 2."""
     u = uniform(key, shape, dtype, -1 + jnp.finfo(dtype).epsneg, sharding)
+    if dtype == np.float32:
+        return _quantile.laplace(u)
     return jnp.sign(u) * jnp.log1p(-jnp.abs(u))
 
 

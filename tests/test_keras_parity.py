@@ -4,12 +4,13 @@ In its n-th call, from 0, a layer with seed s draws with the legacy key [s, n]. 
 that makes of the layers, in float32 and with the same key:
 
 - Dropout, SpatialDropout1D/2D/3D: every bit agrees.
-- GaussianNoise, GaussianDropout: the normals agree to the bit, the arithmetic to
-  rounding. Keras runs op by op and rounds each product; jaxnoise is one kernel, in
-  which the compiler may merge the constant factors of the noise and fuse a multiply
-  with an add. The noise, a product of sqrt(2), an inverse error function and a
-  standard deviation, then differs by at most 3 roundings, each later step by 1 ulp. In
-  ulps of the output that has no bound, for x + s n may cancel to almost nothing.
+- GaussianNoise, GaussianDropout: the normals agree within 3 ulps, most of them to the
+  bit (tests/test_quantile.py, over all of them), the arithmetic to rounding. Keras runs
+  op by op and rounds each product; jaxnoise is one kernel, in which the compiler may
+  merge the constant factors of the noise and fuse a multiply with an add. The noise, a
+  normal times a standard deviation, then differs by at most 3 roundings more, each
+  later step by 1 ulp. In ulps of the output that has no bound, for x + s n may cancel
+  to almost nothing.
 - AlphaDropout: another mask. Both compare the same uniform numbers u with the rate, but
   Keras keeps where u >= rate and jaxnoise, as `jax.random.bernoulli`, where
   u < 1 - rate. Where both keep or both drop, the values agree to rounding.
@@ -27,6 +28,7 @@ SEED, CALLS = 7, 3
 RATES = [0.1, 0.3, 0.5, 0.9]
 SELU_FLOOR = -1.7580993408473766
 ROUNDING = 2.0**-24  # relative error of one rounding
+NOISE = (3 * 2 + 3) * ROUNDING  # of a normal times a standard deviation
 SHAPES = {1: (6, 11, 5), 2: (6, 8, 7, 5), 3: (4, 5, 3, 6, 5)}
 
 
@@ -85,12 +87,13 @@ def test_spatial_dropout_channels_first_to_the_bit(spatial, rate):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_normals_to_the_bit():
+def test_normals():
     """With nothing to round: x = 0 and standard deviation 1."""
     layer = keras.layers.GaussianNoise(1.0, seed=SEED)
     function = lambda k, x: jn.gaussian_noise(k, x, 1.0)  # noqa: E731
     for ours, theirs in outputs(layer, function, jnp.zeros((200, 300))):
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_max_ulp(ours, theirs, 3)
+        assert (ours == theirs).mean() > 0.9
 
 
 @pytest.mark.parametrize("stddev", [0.1, 0.3, 1.0])
@@ -99,7 +102,7 @@ def test_gaussian_noise_to_rounding(stddev):
     x = data()
     for ours, theirs in outputs(layer, lambda k, x: jn.gaussian_noise(k, x, stddev), x):
         noise = np.abs(theirs.astype(np.float64) - x)
-        bound = 3 * ROUNDING * noise + ulp(theirs)
+        bound = NOISE * noise + ulp(theirs)
         assert_within(ours, theirs, bound)
 
 
@@ -111,7 +114,7 @@ def test_gaussian_dropout_to_rounding(rate):
     for ours, theirs in outputs(layer, lambda k, x: jn.gaussian_dropout(k, x, rate), x):
         factor = theirs / wide
         noise = np.abs(factor - 1)
-        error = 3 * ROUNDING * noise + ulp(factor)
+        error = NOISE * noise + ulp(factor)
         assert_within(ours, theirs, np.abs(wide) * error + ulp(theirs))
 
 

@@ -1,0 +1,57 @@
+"""Quantiles over every float32 draw that there is, against float64 and `jax.random`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from scipy import special
+
+from jaxnoise import _quantile
+
+FRACTIONS = np.arange(2**23, dtype=np.float32) / np.float32(2**23)
+"""What is drawn before it is shifted and scaled: 23 random bits."""
+
+
+def draws(low: np.float32) -> np.ndarray:
+    """All uniforms on [low, 1), as `jax.random.uniform` makes them."""
+    return np.maximum(low, FRACTIONS * (np.float32(1) - low) + low)
+
+
+def ulps(values, exact) -> np.ndarray:
+    spacing = np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64)
+    return np.abs(np.asarray(values, np.float64) - exact) / spacing
+
+
+def test_normal():
+    u = draws(np.nextafter(np.float32(-1), np.float32(0)))
+    ours = np.asarray(jax.jit(_quantile.normal)(u))
+    peer = jax.jit(lambda u: np.sqrt(2).astype(np.float32) * lax.erf_inv(u))(u)
+    distances = ulps(ours, np.asarray(peer, np.float64))
+    assert distances.max() <= 3
+    assert (distances == 0).mean() > 0.96
+
+    wide = u.astype(np.float64)
+    far = np.sign(wide) * special.erfcinv(1 - np.abs(wide))
+    exact = np.sqrt(2) * np.where(np.abs(wide) < 0.5, special.erfinv(wide), far)
+    # far out both take 1 - u^2 from a rounded square
+    np.testing.assert_allclose(ours, exact, rtol=6e-6)
+    assert ulps(ours, exact).mean() < 1
+
+
+def test_laplace():
+    u = draws(np.float32(-1 + jnp.finfo(np.float32).epsneg))
+    ours = np.asarray(jax.jit(_quantile.laplace)(u))
+    wide = u.astype(np.float64)
+    exact = np.sign(wide) * np.log1p(-np.abs(wide))
+    assert ulps(ours, exact).max() < 1.2
+    peer = jax.jit(lambda u: jnp.sign(u) * jnp.log1p(-jnp.abs(u)))(u)
+    assert ulps(ours, np.asarray(peer, np.float64)).max() <= 2
+
+
+@pytest.mark.parametrize("quantile", [_quantile.normal, _quantile.laplace])
+def test_a_draw_of_zero_and_the_symmetry(quantile):
+    u = np.array([0.0, 0.25, 0.5, 0.99, 1 - 2.0**-24], np.float32)
+    np.testing.assert_array_equal(quantile(-u), -np.asarray(quantile(u)))
+    assert quantile(u)[0] == 0
+    assert np.isfinite(quantile(u)).all()
