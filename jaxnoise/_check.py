@@ -63,7 +63,7 @@ def key(function: str, value: Any) -> jax.Array:
 
 
 def floating(
-    function: str, value: ArrayLike, *, allow_complex: bool = True
+    function: str, value: ArrayLike, *, allow_complex: bool = True, name: str = "x"
 ) -> jax.Array:
     """`value` as a JAX array of floating (or complex) dtype."""
     array = value if isinstance(value, jax.Array) else jnp.asarray(value)
@@ -73,10 +73,10 @@ def floating(
         mend = (
             "Apply it to the real and the imaginary part."
             if jnp.issubdtype(array.dtype, jnp.complexfloating)
-            else "Convert x first, for example with x.astype(jnp.float32)."
+            else f"Convert it first, for example with {name}.astype(jnp.float32)."
         )
         raise TypeError(
-            f"{function}: x must have a {kinds} dtype, got {array.dtype}. {mend}"
+            f"{function}: {name} must have a {kinds} dtype, got {array.dtype}. {mend}"
         )
     return array
 
@@ -127,6 +127,24 @@ def rate(
                 f"{function}: {name} must be in [0, 1), got {value}: the noise grows "
                 f"without bound as {name} goes to 1."
             )
+    return number
+
+
+def bits(function: str, value: Any, rate: Amount) -> int:
+    """Bits of a decision, in which a known rate can be said to 5 % and better."""
+    number = integer(function, "bits", value)
+    if number not in (8, 16, 32):
+        raise ValueError(f"{function}: bits must be 8, 16 or 32, got {value}.")
+    if number == 32 or isinstance(rate, jax.Array) or rate in (0.0, 1.0):
+        return number
+    steps = 2**number
+    nearest = round(rate * steps) / steps
+    if nearest == 1.0 or abs(nearest - rate) > 0.05 * rate:
+        raise ValueError(
+            f"{function}: rate must be near a multiple of 2^-{number} with "
+            f"bits={number}, got {rate}, for which the nearest is {nearest:.6g}. Use "
+            f"bits={2 * number}{' or 32' if number == 8 else ''}."
+        )
     return number
 
 
@@ -189,6 +207,14 @@ def integer(function: str, name: str, value: Any) -> int:
         raise TypeError(
             f"{function}: {name} must be an integer, got {value!r}."
         ) from None
+
+
+def count(function: str, name: str, value: Any) -> int:
+    """A Python int of at least 1."""
+    number = integer(function, name, value)
+    if number < 1:
+        raise ValueError(f"{function}: {name} must be at least 1, got {value}.")
+    return number
 
 
 def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:

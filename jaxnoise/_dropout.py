@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _mask, _random
@@ -24,6 +25,7 @@ def dropout(
     rate: ArrayLike,
     *,
     broadcast_dims: Sequence[int] = (),
+    bits: int = 32,
 ) -> jax.Array:
     """Drop units with probability `rate` and scale the others by 1 / (1 - rate).
 
@@ -40,16 +42,20 @@ def dropout(
         rate is clipped to [0, 1]; no gradient reaches it.
       broadcast_dims: dims that share one draw. `(1,)` on (batch, time, features) is
         the locked dropout of AWD-LSTM: one mask for all time steps.
+      bits: 32, or 16 or 8 for 4 or 8 decisions from each block of random bits: another
+        mask, drawn faster. The rate is rounded to a multiple of 2^-bits, and the scale
+        with it, so that the mean stays exact.
 
     Returns:
       Array with the shape, dtype and sharding of x. What is dropped is exactly 0, nan
       and inf included.
 
     Raises:
-      ValueError: rate outside [0, 1], a bad dim, or a batch of keys.
+      ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %, a
+        bad dim, other bits, or a batch of keys.
       TypeError: x is not floating or complex, or key is not a key.
 
-    Sharp bits: The same key under `shard_map`, or under `vmap` with the key not mapped,
+    Sharp bits: the same key under `shard_map`, or under `vmap` with the key not mapped,
     gives every shard or row the same mask; split it first. The grid of a draw is 2^-23:
     rates below 2^-24 never drop. Above 1 - 2^-12 the scale follows the probability on
     the grid, where flax's is biased.
@@ -67,7 +73,8 @@ def dropout(
     x = _check.floating("dropout", x)
     rate = _check.rate("dropout", rate)
     dims = _check.dims("dropout", "broadcast_dims", broadcast_dims, x.ndim)
-    return _mask.drop(key, x, rate, _check.shared(x.shape, dims))
+    bits = _check.bits("dropout", bits, rate)
+    return _mask.drop(key, x, rate, _check.shared(x.shape, dims), bits)
 
 
 def dropout_mask(
@@ -76,6 +83,7 @@ def dropout_mask(
     rate: ArrayLike,
     *,
     broadcast_dims: Sequence[int] = (),
+    bits: int = 32,
 ) -> jax.Array:
     """Draw the mask of `dropout`, to be applied as often as wanted.
 
@@ -86,12 +94,17 @@ def dropout_mask(
       shape: shape of the array that the mask is for.
       rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing.
       broadcast_dims: dims that share one draw; they have size 1 in the mask.
+      bits: as in `dropout`; give `apply_mask` the same.
 
     Returns:
-      Bool array, True = kept: `jax.random.bernoulli(key, float32(1 - rate), shape)`.
+      Bool array, True = kept: `jax.random.bernoulli(key, float32(1 - rate), shape)`, if
+      bits is 32. Under `jax.checkpoint` it goes by the name "jaxnoise_mask", for a
+      policy such as `jax.checkpoint_policies.save_only_these_names` to keep it where it
+      would be drawn again otherwise.
 
     Raises:
-      ValueError: rate outside [0, 1], a bad shape or dim, or a batch of keys.
+      ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %, a
+        bad shape or dim, other bits, or a batch of keys.
       TypeError: key is not a key, or shape has something that is not an integer.
 
     Example:
@@ -106,14 +119,18 @@ def dropout_mask(
     shape = _check.shape("dropout_mask", shape)
     rate = _check.rate("dropout_mask", rate)
     dims = _check.dims("dropout_mask", "broadcast_dims", broadcast_dims, len(shape))
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
-    return _sampled_mask(key, threshold, shape=_check.shared(shape, dims))
+    bits = _check.bits("dropout_mask", bits, rate)
+    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    mask = _sampled_mask(key, threshold, shape=_check.shared(shape, dims), bits=bits)
+    return checkpoint_name(mask, "jaxnoise_mask")
 
 
-_sampled_mask = jax.jit(_random.keep_mask, static_argnames=("shape",))
+_sampled_mask = jax.jit(_random.keep_mask, static_argnames=("shape", "bits"))
 
 
-def apply_mask(x: ArrayLike, mask: ArrayLike, rate: ArrayLike) -> jax.Array:
+def apply_mask(
+    x: ArrayLike, mask: ArrayLike, rate: ArrayLike, *, bits: int = 32
+) -> jax.Array:
     """Scale what `mask` keeps by 1 / (1 - rate), drop the rest.
 
     Law: y = x / (1 - rate) where the mask is True, else 0. Over masks of
@@ -124,16 +141,18 @@ def apply_mask(x: ArrayLike, mask: ArrayLike, rate: ArrayLike) -> jax.Array:
       mask: bool array that broadcasts to the shape of x, True = kept.
       rate: the probability of dropping that the mask was drawn with, in [0, 1]. At 1
         nothing should be kept; what is kept all the same is not scaled.
+      bits: those that the mask was drawn with.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1], or the mask does not broadcast to x.
+      ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %,
+        other bits, or a mask that does not broadcast to x.
       TypeError: x is not floating or complex, or mask is not bool.
 
     Sharp bits: the backward pass keeps the mask, one byte a value; `dropout` keeps only
-    the key.
+    the key, and draws the mask again.
 
     Example:
       >>> import jax.numpy as jnp, jaxnoise as jn
@@ -143,11 +162,13 @@ def apply_mask(x: ArrayLike, mask: ArrayLike, rate: ArrayLike) -> jax.Array:
     x = _check.floating("apply_mask", x)
     rate = _check.rate("apply_mask", rate)
     mask = _check.mask("apply_mask", mask, x.shape)
-    _, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    bits = _check.bits("apply_mask", bits, rate)
+    _, keep = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
     return _applied_mask(x, mask, keep)
 
 
-_applied_mask = jax.jit(_mask.scale_kept)
+# without the checkpoint the zeros of what is dropped would be a residual as well
+_applied_mask = jax.jit(jax.checkpoint(_mask.scale_kept))
 
 
 def alpha_dropout(
@@ -156,6 +177,7 @@ def alpha_dropout(
     rate: ArrayLike,
     *,
     broadcast_dims: Sequence[int] = (),
+    bits: int = 32,
 ) -> jax.Array:
     """Drop units to the floor of SELU, then rescale all to keep mean and variance.
 
@@ -171,13 +193,15 @@ def alpha_dropout(
       rate: probability of dropping, in [0, 1): 0 returns x. A traced rate is clipped
         to [0, 1 - 2^-24]; no gradient reaches it.
       broadcast_dims: dims that share one draw.
+      bits: as in `dropout`; q is the rounded one in all of the law.
 
     Returns:
       Array with the shape, dtype and sharding of x. What is dropped is
       exactly a A + c, nan and inf included.
 
     Raises:
-      ValueError: rate outside [0, 1), a bad dim, or a batch of keys.
+      ValueError: rate outside [0, 1) or off the grid of its bits by more than 5 %, a
+        bad dim, other bits, or a batch of keys.
       TypeError: x is not floating, or key is not a key.
 
     Example:
@@ -193,7 +217,8 @@ def alpha_dropout(
     x = _check.floating("alpha_dropout", x, allow_complex=False)
     rate = _check.rate("alpha_dropout", rate, below_one=True)
     dims = _check.dims("alpha_dropout", "broadcast_dims", broadcast_dims, x.ndim)
-    return _alpha(key, x, rate, _check.shared(x.shape, dims))
+    bits = _check.bits("alpha_dropout", bits, rate)
+    return _alpha(key, x, rate, _check.shared(x.shape, dims), bits)
 
 
 def feature_alpha_dropout(
@@ -240,27 +265,31 @@ def feature_alpha_dropout(
     return _alpha(key, x, rate, _check.shared(x.shape, dims))
 
 
-def _alpha(key, x, rate, shape):
+def _alpha(key, x, rate, shape, bits=32):
     """y = a x + c where kept, a A + c where not."""
     if _check.known(rate, 0):
         return x
     wide = _random.wide_dtype(x)
     if isinstance(rate, jax.Array):
-        xp, drop = jnp, _random.unit_interval(rate, below_one=True).astype(wide)
+        xp, rate = jnp, _random.unit_interval(rate, below_one=True)
+        drop = rate.astype(wide)
     else:
         xp, drop = np, np.float64(rate)
+    threshold, keep = _random.keep_threshold(rate, wide, bits)
+    if bits < 32:
+        drop = wide.type(1) - keep
     floor = _SELU_FLOOR.astype(drop.dtype)
     slope = 1 / xp.sqrt((1 - drop) * (1 + drop * floor**2))
     shift = -slope * drop * floor
     amounts = (slope, shift, slope * floor + shift)
-    threshold, _ = _random.keep_threshold(rate, wide)
     return _alpha_noise(
-        key, x, threshold, *(a.astype(wide) for a in amounts), shape=shape
+        key, x, threshold, *(a.astype(wide) for a in amounts), shape=shape, bits=bits
     )
 
 
 @_random.noise
-def _alpha_noise(key, x, threshold, slope, shift, floor, *, shape):
-    mask = _random.keep_mask(key, threshold, shape, _random.sharding_like(x, shape))
+def _alpha_noise(key, x, threshold, slope, shift, floor, *, shape, bits):
+    sharding = _random.sharding_like(x, shape)
+    mask = _random.keep_mask(key, threshold, shape, sharding, bits)
     kept = _random.in_wide(lambda real: slope * real + shift, x)
     return jnp.where(mask, kept, floor.astype(x.dtype))

@@ -10,21 +10,26 @@ from jaxnoise import _check, _random
 
 
 def drop(
-    key: jax.Array, x: jax.Array, rate: _check.Amount, shape: _random.Shape
+    key: jax.Array,
+    x: jax.Array,
+    rate: _check.Amount,
+    shape: _random.Shape,
+    bits: int = 32,
 ) -> jax.Array:
     """`x` / (1 - rate) where a draw of `shape`, broadcast to `x`, keeps it, else 0."""
     if _check.known(rate, 0):
         return x
     if _check.known(rate, 1):
         return _dropped(x)
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
-    return _drop(key, x, threshold, keep, shape=shape)
+    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
+    return _drop(key, x, threshold, keep, shape=shape, bits=bits)
 
 
 @_random.noise
-def _drop(key, x, threshold, keep, *, shape):
+def _drop(key, x, threshold, keep, *, shape, bits):
     sharding = _random.sharding_like(x, shape)
-    return scale_kept(x, _random.keep_mask(key, threshold, shape, sharding), keep)
+    mask = _random.keep_mask(key, threshold, shape, sharding, bits)
+    return scale_kept(x, mask, keep)
 
 
 @jax.jit

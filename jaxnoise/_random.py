@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxnoise import _quantile
+from jaxnoise import _packed, _quantile, _threefry
 
 Shape = tuple[int, ...]
 Sharding = NamedSharding | None
@@ -72,7 +72,7 @@ def sharding_like(x: jax.Array, shape: Shape) -> Sharding:
     return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
 
-def keep_threshold(rate: Any, dtype: np.dtype) -> tuple[Any, Any]:
+def keep_threshold(rate: Any, dtype: np.dtype, bits: int = 32) -> tuple[Any, Any]:
     """What a drop rate means in integers: (threshold, probability of keeping).
 
     A unit is kept iff its 23-bit draw is below the threshold, ceil(k 2^23) with
@@ -82,17 +82,24 @@ def keep_threshold(rate: Any, dtype: np.dtype) -> tuple[Any, Any]:
 
     The probability, in `dtype`, is what kept values are divided by. Below 2^-12 the
     step of the grid is no longer small against it, and the probability with which
-    units are really kept takes its place, so that the mean stays exact.
+    units are really kept takes its place, so that the mean stays exact. With fewer
+    bits, whose draws are of `bits` bits, it always does, and k is rounded to it; what
+    has a chance of being kept keeps one.
     """
-    grid, coarse = np.float32(2**23), np.float32(2**-12)
+    fine = bits == 32
+    grid, coarse = np.float32(2**23 if fine else 2**bits), np.float32(2**-12)
     if not isinstance(rate, jax.Array):
         keep = np.float32(1.0 - rate)
-        threshold = np.ceil(keep * grid)
-        probability = 1.0 - rate if keep >= coarse else threshold / grid
+        threshold = np.ceil(keep * grid) if fine else np.rint(keep * grid)
+        probability = 1.0 - rate if fine and keep >= coarse else threshold / grid
         return np.uint32(threshold), dtype.type(probability)
     keep = np.float32(1) - unit_interval(rate)
-    threshold = jnp.ceil(keep * grid)
-    probability = jnp.where(keep >= coarse, keep, threshold / grid)
+    if fine:
+        threshold = jnp.ceil(keep * grid)
+        probability = jnp.where(keep >= coarse, keep, threshold / grid)
+    else:
+        threshold = jnp.maximum(jnp.rint(keep * grid), jnp.sign(keep))
+        probability = threshold / grid
     return threshold.astype(np.uint32), probability.astype(dtype)
 
 
@@ -107,10 +114,19 @@ def unit_interval(rate: jax.Array, *, below_one: bool = False) -> jax.Array:
 
 
 def keep_mask(
-    key: jax.Array, threshold: Any, shape: Shape, sharding: Sharding = None
+    key: jax.Array,
+    threshold: Any,
+    shape: Shape,
+    sharding: Sharding = None,
+    bits: int = 32,
 ) -> jax.Array:
-    """Bool, True = kept: `jax.random.bernoulli(key, keep, shape)`, in integers."""
-    return (bits(key, shape, sharding) >> np.uint32(9)) < threshold
+    """Bool, True = kept: `jax.random.bernoulli(key, keep, shape)`, in integers.
+
+    With fewer than 32 bits several decisions share a threefry block.
+    """
+    if bits < 32:
+        return _packed.lanes(key, shape, bits, sharding) < threshold
+    return (random_bits(key, shape, sharding) >> np.uint32(9)) < threshold
 
 
 def uniform(
@@ -122,7 +138,7 @@ def uniform(
     if info.bits == 64:
         drawn = _words(key, shape, sharding, _join_64)
     else:
-        drawn = bits(key, shape, sharding)
+        drawn = random_bits(key, shape, sharding)
     # random mantissa bits under the exponent of 1 make a number in [1, 2)
     mantissa = drawn >> drawn.dtype.type(info.bits - info.nmant)
     in_1_2 = lax.bitcast_convert_type(mantissa | one.view(drawn.dtype), dtype)
@@ -157,7 +173,7 @@ def laplace(
     return jnp.sign(u) * jnp.log1p(-jnp.abs(u))
 
 
-def bits(key: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Array:
+def random_bits(key: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Array:
     """`jax.random.bits(key, shape, uint32)`."""
     return _words(key, shape, sharding, _join_32)
 
@@ -179,8 +195,7 @@ def _words(key: jax.Array, shape: Shape, sharding: Sharding, join) -> jax.Array:
         return jax.random.bits(key, shape, dtype, **placed)
 
     def unrolled(key):
-        first, second = jax.random.key_data(key)
-        return join(*_threefry2x32(first, second, _counters(shape, placed)))
+        return join(*_threefry.blocks(key, shape, **placed))
 
     threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     partitionable = jax.threefry_partitionable.value
@@ -189,33 +204,3 @@ def _words(key: jax.Array, shape: Shape, sharding: Sharding, join) -> jax.Array:
     if not (threefry and partitionable and small):
         return by_jax(key)
     return lax.platform_dependent(key, cpu=unrolled, default=by_jax)
-
-
-def _counters(shape: Shape, placed: dict[str, Any]) -> jax.Array:
-    """The row-major index of every element, from iotas that stay local if sharded."""
-    index, stride = jnp.zeros((), np.uint32), 1
-    for dim in reversed(range(len(shape))):
-        iota = lax.broadcasted_iota(np.uint32, shape, dim, **placed)
-        index, stride = index + iota * np.uint32(stride), stride * shape[dim]
-    return index
-
-
-def _threefry2x32(
-    key0: jax.Array, key1: jax.Array, counter: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The 20 rounds of Threefry-2x32 on the counter (0, counter).
-
-    Reference: Salmon, Moraes, Dror, Shaw, Parallel random numbers: as easy as 1, 2, 3,
-    SC 2011.
-    """
-    schedule = (key0, key1, key0 ^ key1 ^ np.uint32(0x1BD11BDA))
-    rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
-    high, low = key0, counter + key1
-    for group in range(5):
-        for rotation in rotations[group % 2]:
-            high = high + low
-            low = (low << np.uint32(rotation)) | (low >> np.uint32(32 - rotation))
-            low = high ^ low
-        high = high + schedule[(group + 1) % 3]
-        low = low + (schedule[(group + 2) % 3] + np.uint32(group + 1))
-    return high, low

@@ -68,7 +68,7 @@ def test_original_threefry_layout_falls_back_to_jax(key):
 
 def test_unrolled_threefry_is_in_the_cpu_program(key):
     """The oracles above would also hold if everything fell back to jax.random."""
-    text = jax.jit(lambda k: _random.bits(k, (64, 64))).lower(key).as_text()
+    text = jax.jit(lambda k: _random.random_bits(k, (64, 64))).lower(key).as_text()
     assert "stablehlo.while" not in text
     theirs = jax.jit(lambda k: jax.random.bits(k, (64, 64))).lower(key).as_text()
     assert "stablehlo.while" in theirs
@@ -233,3 +233,32 @@ def test_feature_alpha_dropout_shares_the_mask_of_a_channel(key):
     slope = (0.5 * (1 + 0.5 * 1.7580993408473766**2)) ** -0.5
     dropped = np.isclose(y, slope * (0.5 - 1) * 1.7580993408473766, rtol=1e-6)
     assert (dropped == dropped[:, :1, :1]).all() and 0 < dropped.mean() < 1
+
+
+def residuals(function, x):
+    """Shapes and dtypes of what the backward pass of `function` keeps."""
+    _, pull = jax.vjp(function, x)
+    return sorted(str(jax.typeof(leaf)) for leaf in jax.tree.leaves(pull))
+
+
+def test_an_applied_mask_keeps_the_mask_alone():
+    mask = jn.dropout_mask(jax.random.key(0), (8, 4), 0.5)
+    kept = residuals(lambda x: jn.apply_mask(x, mask, 0.5), jnp.ones((8, 4)))
+    assert kept == ["bool[8,4]"]
+
+
+def test_a_policy_can_keep_the_mask_by_its_name():
+    def layer(x):
+        mask = jn.dropout_mask(jax.random.key(0), x.shape, 0.5)
+        return jnp.sin(jn.apply_mask(x, mask, 0.5))
+
+    x = jnp.ones((8, 4))
+    policies = jax.checkpoint_policies
+    named = jax.checkpoint(
+        layer, policy=policies.save_only_these_names("jaxnoise_mask")
+    )
+    assert residuals(jax.checkpoint(layer), x) == ["float32[8,4]"]
+    assert residuals(named, x) == ["bool[8,4]", "float32[8,4]"]
+    np.testing.assert_array_equal(
+        jax.grad(lambda x: named(x).sum())(x), jax.grad(lambda x: layer(x).sum())(x)
+    )

@@ -86,6 +86,7 @@ class Dropout(NoiseLayer):
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
     def without_key(self, x: Any) -> Any:
         # as in flax, rate 1 needs no rng either
@@ -135,6 +136,7 @@ class AlphaDropout(NoiseLayer):
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
 
 class FeatureAlphaDropout(NoiseLayer):

@@ -141,9 +141,11 @@ class Dropout(NoiseLayer):
         rate: ArrayLike,
         *,
         broadcast_dims: Sequence[int] = (),
+        bits: int = 32,
         **options: Unpack[Options],
     ):
         self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.bits = bits
         super().__init__(**options)
 
     def without_key(self, x: Any) -> Any:
@@ -211,9 +213,11 @@ class AlphaDropout(NoiseLayer):
         rate: ArrayLike,
         *,
         broadcast_dims: Sequence[int] = (),
+        bits: int = 32,
         **options: Unpack[Options],
     ):
         self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.bits = bits
         super().__init__(**options)
 
 

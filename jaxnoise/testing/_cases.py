@@ -68,6 +68,12 @@ CASES = (
         units=lambda y: y[:, 0],
     ),
     Case(
+        "dropout, 8 bits",
+        lambda key, x, amount: jn.dropout(key, x, amount, bits=8),
+        **_BERNOULLI,
+        amounts=(0.125, 0.5),
+    ),
+    Case(
         "dropout_mask, apply_mask",
         _masked,
         **_BERNOULLI,
@@ -122,6 +128,12 @@ CASES = (
         covers=("drop_block",),
     ),
     Case("alpha_dropout", jn.alpha_dropout, **_ALPHA, covers=("alpha_dropout",)),
+    Case(
+        "alpha_dropout, 16 bits",
+        lambda key, x, amount: jn.alpha_dropout(key, x, amount, bits=16),
+        **_ALPHA,
+        amounts=(0.125, 0.5),
+    ),
     Case(
         "feature_alpha_dropout",
         jn.feature_alpha_dropout,

@@ -28,7 +28,7 @@ def fingerprint(case: Case) -> str:
 
 def bits_fingerprint() -> str:
     """16 hex digits of 2^16 raw words."""
-    words = jax.jit(lambda key: _random.bits(key, (256, 256)))(jax.random.key(7))
+    words = jax.jit(lambda key: _random.random_bits(key, (256, 256)))(jax.random.key(7))
     data = np.asarray(words).astype("<u4").tobytes()
     return hashlib.sha256(data).hexdigest()[:16]
 

@@ -1,0 +1,117 @@
+"""Dropout with 8 and 16 bits a decision: the masks, the grid and its errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxnoise as jn
+import jaxnoise.linen as jnn
+import jaxnoise.nnx as jnx
+from jaxnoise.testing._transforms import COLLECTIVES
+
+SHAPES = [(), (5,), (3, 16), (2, 3, 37), (4, 0), (2, 1)]
+
+
+def parts(key, shape, bits):
+    """The oracle: the parts of 64-bit draws along the last axis, the lowest first."""
+    *rows, length = shape or (1,)
+    with jax.enable_x64(True):
+        blocks = (*rows, -(-length * bits // 64))
+        words = np.asarray(jax.random.bits(key, blocks, np.uint64))
+    shifts = np.arange(0, 64, bits, dtype=np.uint64)
+    split = (words[..., None] >> shifts) & np.uint64(2**bits - 1)
+    return split.reshape(*rows, -1)[..., :length].reshape(shape)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_masks_are_those_of_the_64_bits_of_a_block(shape, bits):
+    kept = parts(jax.random.key(3), shape, bits) < 0.75 * 2**bits
+    mask = jn.dropout_mask(jax.random.key(3), shape, 0.25, bits=bits)
+    np.testing.assert_array_equal(mask, kept)
+    y = jn.dropout(jax.random.key(3), jnp.ones(shape), 0.25, bits=bits)
+    np.testing.assert_array_equal(y, np.where(kept, np.float32(1 / 0.75), 0))
+
+
+@pytest.mark.parametrize(("bits", "steps"), [(8, 26), (16, 6554)])
+def test_the_scale_is_that_of_the_realised_rate(bits, steps):
+    """0.1 is not on the grid; the mean is exact all the same."""
+    keep = 1 - steps / 2**bits
+    x = jnp.ones((64, 64))
+    y = jn.dropout(jax.random.key(0), x, 0.1, bits=bits)
+    assert set(np.unique(y)) == {0, np.float32(1) / np.float32(keep)}
+    mask = jn.dropout_mask(jax.random.key(0), x.shape, 0.1, bits=bits)
+    np.testing.assert_array_equal(jn.apply_mask(x, mask, 0.1, bits=bits), y)
+    traced = jax.jit(lambda k, x, r: jn.dropout(k, x, r, bits=bits))
+    np.testing.assert_array_equal(traced(jax.random.key(0), x, 0.1), y)
+
+
+def test_a_traced_rate_keeps_a_chance():
+    dropped = jax.jit(
+        lambda r: jn.dropout(jax.random.key(0), jnp.ones(2048), r, bits=8)
+    )
+    assert set(np.unique(dropped(0.9999))) == {0, 256}  # one step of the grid
+    assert set(np.unique(dropped(1e-6))) == {1}
+    assert set(np.unique(dropped(1.0))) == {0}
+
+
+@pytest.mark.parametrize(
+    ("bits", "rate"), [(8, 0.001), (8, 0.003), (8, 0.999), (16, 1e-6), (16, 1 - 1e-6)]
+)
+def test_a_rate_off_the_grid(bits, rate):
+    instead = "16 or 32" if bits == 8 else "32"
+    message = rf"dropout: rate must be near .* got {rate}, .* Use bits={instead}\."
+    with pytest.raises(ValueError, match=message):
+        jn.dropout(jax.random.key(0), jnp.ones(4), rate, bits=bits)
+    with pytest.raises(ValueError, match="dropout_mask: rate must be near"):
+        jn.dropout_mask(jax.random.key(0), (4,), rate, bits=bits)
+    with pytest.raises(ValueError, match="alpha_dropout: rate must be near"):
+        jn.alpha_dropout(jax.random.key(0), jnp.ones(4), rate, bits=bits)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 24, 64])
+def test_other_bits(bits):
+    with pytest.raises(ValueError, match=rf"bits must be 8, 16 or 32, got {bits}\."):
+        jn.dropout(jax.random.key(0), jnp.ones(4), 0.5, bits=bits)
+
+
+def test_keys_of_another_implementation():
+    key = jax.random.key(0, impl="rbg")
+    y = jn.dropout(key, jnp.ones((64, 64)), 0.5, bits=8)
+    # 4096 fair coins: 6 sigma are .047, false alarm 2e-9
+    assert abs(float(y.mean()) - 1) < 0.1
+    assert set(np.unique(y)) == {0, 2}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("columns", [64, 24, 8])
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
+def test_shards_of_whole_and_of_broken_blocks(kind, columns, bits):
+    """A row over 8 devices: the same bits and no collective, aligned or not."""
+    x = jax.random.normal(jax.random.key(1), (4, columns))
+
+    def draw(x):
+        return jn.dropout(jax.random.key(0), x, 0.5, bits=bits)
+
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        sharding = NamedSharding(mesh, PartitionSpec(None, "d"))
+        sharded = jax.device_put(x, sharding)
+        compiled = jax.jit(draw).lower(sharded).compile()
+        y = compiled(sharded)
+    assert not [name for name in COLLECTIVES if name in compiled.as_text()]
+    assert y.sharding.is_equivalent_to(sharding, 2)
+    np.testing.assert_array_equal(y, draw(x))
+
+
+def test_layers():
+    x, key = jnp.ones((4, 16)), jax.random.key(5)
+    expected = jn.dropout(jax.random.clone(key), x, 0.5, bits=8)
+    layer: nn.Module = jnn.Dropout(0.5, deterministic=False, bits=8)
+    np.testing.assert_array_equal(layer.apply({}, x, rng=key), expected)
+    same = jnx.Dropout(0.5, bits=8, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(same(x, rngs=jax.random.clone(key)), expected)
