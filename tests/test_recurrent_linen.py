@@ -455,3 +455,26 @@ def test_embed_is_that_of_flax_on_a_dropped_table(size):
         jnn.Embed(size, 4, rate=-0.5)
     with pytest.raises(ValueError, match="integers"):
         ours.apply(variables, query, deterministic=False, rng=key())
+
+
+def test_noise_of_another_wrapper():
+    wrapped = nn.MGUCell(4)
+    other = jnn.ZoneoutWrapper(wrapped, zoneout_hidden=0.1)
+    noise = other.sample_noise(jax.random.key(0), (2, 3), 7)
+    rnn = jnn.RNN(jnn.DropoutWrapper(wrapped, output_rate=0.5))
+    message = "DropoutWrapper: noise must be a DropoutNoise, got ZoneoutNoise"
+    with pytest.raises(TypeError, match=message):
+        rnn.init(jax.random.key(1), jnp.ones((2, 7, 3)), noise=noise)
+
+
+def test_methods_of_cells_are_seen_by_flax():
+    """Shared with nnx, they must still be methods of a module: scopes, interceptors."""
+    seen = []
+
+    def note(method, args, kwargs, context):
+        seen.append((type(context.module).__name__, context.method_name))
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jnn.RNN(jnn.LSTMCell(4)).init(jax.random.key(0), jnp.ones((2, 7, 3)))
+    assert ("LSTMCell", "run") in seen

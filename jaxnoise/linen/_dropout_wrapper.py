@@ -68,6 +68,8 @@ class DropoutWrapper(Wrapper):
     https://arxiv.org/abs/1512.05287.
     """
 
+    noise_type = DropoutNoise
+
     input_rate: ArrayLike = 0.0
     state_rate: ArrayLike = 0.0
     output_rate: ArrayLike = 0.0

@@ -4,7 +4,7 @@ A wrapper has no parameters, and those of its cell stay where they are without i
 checkpoints load both ways.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,12 @@ from jaxnoise.recurrent._layer import noisy, rates
 
 
 class Wrapper(nn.RNNCellBase):
-    """Base of the wrappers: the cell that all have; a child has its rates."""
+    """Base of the wrappers: the cell that all have.
+
+    A child has its rates, and says which `noise_type` its masks are in.
+    """
+
+    noise_type: ClassVar[type]
 
     cell: nn.RNNCellBase
 
@@ -39,10 +44,10 @@ class Wrapper(nn.RNNCellBase):
     ) -> tuple[Any, Any]:
         """The masks that all steps share, and those with time in front."""
         name = type(self).__name__
-        if not hasattr(noise, "inner"):
+        if not isinstance(noise, self.noise_type):
             raise TypeError(
-                f"{name}: noise must be drawn by sample_noise of the wrapper, got "
-                f"{type(noise).__name__}."
+                f"{name}: noise must be a {self.noise_type.__name__}, got "
+                f"{type(noise).__name__}. Draw it with sample_noise of the wrapper."
             )
         rank = len(input_shape)
 

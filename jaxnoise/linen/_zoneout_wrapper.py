@@ -51,6 +51,8 @@ class ZoneoutWrapper(Wrapper):
     activations, ICLR 2017, https://arxiv.org/abs/1606.01305.
     """
 
+    noise_type = ZoneoutNoise
+
     zoneout_hidden: ArrayLike = 0.0
     zoneout_cell: ArrayLike = 0.0
 
