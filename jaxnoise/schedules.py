@@ -76,8 +76,8 @@ def early_dropout(rate: ArrayLike, steps: int, *, linear: bool = True) -> Schedu
       ValueError: rate outside [0, 1], or steps outside [1, 2^31).
       TypeError: rate is not a number, or steps is not an integer.
 
-    Sharp bits: the authors' code ends its line one step earlier, with steps - 1 under
-    the t. The linear one is `optax.linear_schedule(rate, 0, steps)`, with these checks.
+    Sharp bits: the linear one is `optax.linear_schedule(rate, 0, steps)`, with these
+    checks.
 
     Example:
       >>> import jax.numpy as jnp
