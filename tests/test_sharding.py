@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxnoise as jn
+import jaxnoise.linen as jnn
 from jaxnoise.testing._transforms import COLLECTIVES
 
 X = jax.random.normal(jax.random.key(1), (8, 6, 4, 2))
@@ -75,3 +76,36 @@ def test_drop_block_with_split_examples_is_right_with_a_reduction(mesh):
     np.testing.assert_allclose(y, call(x), rtol=1e-6)
     assert y.sharding.is_equivalent_to(spec, x.ndim)
     assert "all-reduce" in compiled.as_text()
+
+
+@pytest.mark.parametrize("cell", [jnn.LSTMCell, jnn.GRUCell])
+def test_a_sequence_with_noise(mesh, cell):
+    """The batch over the devices: outputs without a collective, and the gradient."""
+    rates = {"input_rate": 0.3, "recurrent_rate": 0.2, "zoneout_hidden": 0.1}
+    rnn = jnn.RNN(cell(6, **rates), deterministic=False, rng_collection="noise")
+    x = jax.random.normal(jax.random.key(1), (8, 5, 3))
+    keys = {"params": jax.random.key(2), "noise": jax.random.key(3)}
+    params = rnn.init(keys, x)
+    lengths = jnp.arange(8, dtype=jnp.int32) % 6
+
+    def outputs(params, x, lengths):
+        rngs = {"noise": jax.random.key(4)}
+        return rnn.apply(params, x, seq_lengths=lengths, rngs=rngs)
+
+    def loss(params, x, lengths):
+        return (outputs(params, x, lengths) ** 2).sum()
+
+    expected = outputs(params, x, lengths), jax.grad(loss)(params, x, lengths)
+    with jax.set_mesh(mesh):
+        batch = NamedSharding(mesh, PartitionSpec(("data", "model")))
+        x, lengths = jax.device_put((x, lengths), batch)
+        params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        compiled = jax.jit(outputs).lower(params, x, lengths).compile()
+        y = compiled(params, x, lengths)
+        gradient = jax.jit(jax.grad(loss))(params, x, lengths)
+    assert not [name for name in COLLECTIVES if name in compiled.as_text()]
+    assert y.sharding.is_equivalent_to(x.sharding, x.ndim)
+    for ours, value in zip(
+        jax.tree.leaves((y, gradient)), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(ours, value, rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxnoise.recurrent import _cell, _overwrite
 from jaxnoise.recurrent._cell import Cell, State, Weights
@@ -78,6 +79,7 @@ def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
     ends = {"input": None, "weight": None, "output": None}
     inner = fixed._replace(**ends), stepped._replace(**ends)
     bias = weights.recurrent_bias
+    state = _placed(state, ax[0])
     state, hs = scan(static, ax, kernels, bias, state, *inner, lengths)
     return state, times(hs, masks.output)
 
@@ -126,6 +128,15 @@ def _by_gate(static, arrays):
     if len(arrays) == static.cell.gates:
         return tuple(arrays)
     return tuple(jnp.split(arrays[0], static.cell.gates, axis=-1))
+
+
+def _placed(state, ax):
+    """On an explicit mesh, the state where the preactivations of a step are."""
+    sharding = jax.typeof(ax).sharding
+    if not sharding.mesh.explicit_axes:
+        return state
+    spec = PartitionSpec(*sharding.spec[1:])
+    return jax.sharding.reshard(state, NamedSharding(sharding.mesh, spec))
 
 
 def _merge(fixed: Noise, stepped: Noise) -> Noise:
