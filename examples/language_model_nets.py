@@ -133,18 +133,6 @@ def log_likelihood(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.where(targets == IGNORED, jnp.zeros_like(nats), -nats)
 
 
-def activation_penalties(
-    raw: jax.Array, dropped: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """AR and TAR of Merity et al., from activations (rows, length, features).
-
-    AR = mean(dropped^2), TAR = mean((raw[t + 1] - raw[t])^2); 0 for a single step.
-    """
-    change = jnp.diff(raw, axis=1)
-    temporal = jnp.sum(change**2) / max(1, change.size)
-    return jnp.mean(dropped**2), temporal
-
-
 def mean_of_probabilities(samples: jax.Array) -> jax.Array:
     """log(mean(exp(samples))) over the first dim, from log-probabilities."""
     return jax.nn.logsumexp(samples, axis=0) - math.log(len(samples))

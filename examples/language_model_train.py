@@ -17,10 +17,11 @@ from language_model_data import UNKNOWN, Corpus, held_out_segments, training_row
 from language_model_nets import (
     LanguageModel,
     Method,
-    activation_penalties,
     log_likelihood,
     mean_of_probabilities,
 )
+
+from jaxnoise import losses
 
 CHUNK = 25  # steps under one jit, after which the progress bar moves
 SAVED = 10  # chunks between checkpoints; there is one at the end of an epoch, too
@@ -120,12 +121,13 @@ class Trainer:
         carry = jax.tree.map(lambda c: jnp.where(segment == 0, 0, c), state.carry)
 
         def loss(params):
-            logits, carry_, activations = self.model.run(
+            logits, carry_, (raw, dropped) = self.model.run(
                 params, window[:, :-1], carry, key
             )
             nats = -log_likelihood(logits, window[:, 1:]).mean()
-            ar, tar = activation_penalties(*activations)
-            return nats + method.ar * ar + method.tar * tar, (nats, carry_)
+            ar = losses.activation_regularization(dropped, method.ar)
+            tar = losses.temporal_activation_regularization(raw, method.tar)
+            return nats + ar + tar, (nats, carry_)
 
         grads, (nats, carry) = jax.grad(loss, has_aux=True)(state.params)
         updates, optimizer = self.optimizer.update(grads, state.optimizer)

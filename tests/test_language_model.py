@@ -97,18 +97,6 @@ def test_output_mask_is_locked_unless_drawn_per_step(method):
     assert not (kept == kept[:1]).all()
 
 
-def test_activation_penalties_are_those_of_numpy():
-    rng = np.random.default_rng(0)
-    raw, dropped = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
-    ar, tar = nets.activation_penalties(jnp.asarray(raw), jnp.asarray(dropped))
-    wide = raw.astype(np.float64)
-    changes = [(wide[:, t + 1] - wide[:, t]) ** 2 for t in range(4)]
-    np.testing.assert_allclose(ar, np.mean(dropped.astype(np.float64) ** 2), rtol=1e-6)
-    np.testing.assert_allclose(tar, np.mean(changes), rtol=1e-6)
-    one = jnp.asarray(raw[:, :1])
-    assert nets.activation_penalties(one, one)[1] == 0
-
-
 def test_penalties_reach_the_gradient(corpus):
     plain = make_trainer("none")
     method = nets.METHODS["none"]._replace(ar=2.0, tar=1.0)
