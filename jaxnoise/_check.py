@@ -130,6 +130,14 @@ def rate(
     return number
 
 
+def positive(function: str, name: str, value: Any) -> Amount:
+    """A finite number above 0: a temperature or a length."""
+    number = _scalar(function, name, value)
+    if not isinstance(number, jax.Array) and not 0.0 < number < math.inf:
+        raise ValueError(f"{function}: {name} must be finite and above 0, got {value}.")
+    return number
+
+
 def bits(function: str, value: Any, rate: Amount) -> int:
     """Bits of a decision, in which a known rate can be said to 5 % and better."""
     number = integer(function, "bits", value)
@@ -155,6 +163,14 @@ def magnitude(function: str, name: str, value: Any) -> Amount:
         raise ValueError(
             f"{function}: {name} must be finite and at least 0, got {value}."
         )
+    return number
+
+
+def finite(function: str, name: str, value: Any) -> Amount:
+    """A finite number of either sign."""
+    number = _scalar(function, name, value)
+    if not isinstance(number, jax.Array) and not math.isfinite(number):
+        raise ValueError(f"{function}: {name} must be finite, got {value}.")
     return number
 
 

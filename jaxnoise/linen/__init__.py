@@ -17,6 +17,12 @@ from jaxnoise.linen._layers import LaplaceNoise as LaplaceNoise
 from jaxnoise.linen._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.linen._layers import SpatialDropout as SpatialDropout
 from jaxnoise.linen._layers import UniformNoise as UniformNoise
+from jaxnoise.linen._learned import ConcreteDropout as ConcreteDropout
+from jaxnoise.linen._learned import FlipoutDense as FlipoutDense
+from jaxnoise.linen._learned import SparseVariationalDense as SparseVariationalDense
+from jaxnoise.linen._learned import VariationalDense as VariationalDense
 from jaxnoise.linen._recurrent import RNN as RNN
+from jaxnoise.linen._weights import DropConnectDense as DropConnectDense
+from jaxnoise.linen._weights import NoisyDense as NoisyDense
 from jaxnoise.linen._zoneout_wrapper import ZoneoutNoise as ZoneoutNoise
 from jaxnoise.linen._zoneout_wrapper import ZoneoutWrapper as ZoneoutWrapper

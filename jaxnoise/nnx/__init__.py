@@ -13,4 +13,10 @@ from jaxnoise.nnx._layers import LaplaceNoise as LaplaceNoise
 from jaxnoise.nnx._layers import RealGaussianDropout as RealGaussianDropout
 from jaxnoise.nnx._layers import SpatialDropout as SpatialDropout
 from jaxnoise.nnx._layers import UniformNoise as UniformNoise
+from jaxnoise.nnx._learned import ConcreteDropout as ConcreteDropout
+from jaxnoise.nnx._learned import FlipoutDense as FlipoutDense
+from jaxnoise.nnx._learned import SparseVariationalDense as SparseVariationalDense
+from jaxnoise.nnx._learned import VariationalDense as VariationalDense
 from jaxnoise.nnx._recurrent import RNN as RNN
+from jaxnoise.nnx._weights import DropConnectDense as DropConnectDense
+from jaxnoise.nnx._weights import NoisyDense as NoisyDense

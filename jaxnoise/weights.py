@@ -1,0 +1,168 @@
+"""Noise on the weights of a dense layer: one draw for a call, shared by its batch.
+
+The layers over these functions are `DropConnectDense` and `NoisyDense`. Noise on the
+weights of any other layer, or of a whole model, is in `jaxnoise.tree`; noise with a
+learned law and a regulariser for it, flipout among it, in `jaxnoise.learned`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxnoise import _check, _dense, _mask, _random
+
+
+def dropconnect_dense(
+    key: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    rate: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    """A dense layer that drops single weights and scales the others by 1 / (1 - rate).
+
+    Law: y = x (W m / q) + b, m ~ Bernoulli(q) i.i.d. over the weights, q = 1 - rate.
+    E[y] = x W + b, Var[y] = x^2 W^2 rate / (1 - rate), a sum over the inputs.
+
+    One mask serves the whole call, so outputs of one batch are correlated; `jax.vmap`
+    over keys and rows draws one for each row, at the memory of a kernel for each. The
+    bias is never dropped: without noise the layer is a dense layer of the same
+    parameters, and its mean is that layer.
+
+    Args:
+      key: PRNG key, consumed.
+      x: floating array (*batch, in).
+      kernel: floating array (in, out).
+      rate: probability of dropping a weight, in [0, 1]: 0 is a dense layer, 1 leaves
+        the bias. A traced rate is clipped to [0, 1]; no gradient reaches it.
+      bias: floating array (out,), or None.
+      precision: that of `jax.lax.dot_general`.
+
+    Returns:
+      Array (*batch, out) of the dtype of x.
+
+    Raises:
+      ValueError: rate outside [0, 1], shapes that do not fit, or a batch of keys.
+      TypeError: an array that is not floating, or key is not a key.
+
+    Sharp bits: the paper drops biases too, draws a mask for each example, and evaluates
+    by a Gaussian of matched moments before the nonlinearity. "DropConnect" in the code
+    of EfficientNet is `jaxnoise.drop_path`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxnoise import weights
+      >>> y = weights.dropconnect_dense(
+      ...     jax.random.key(0), jnp.ones((2, 3)), jnp.ones((3, 4)), 0.5)
+      >>> set(y.ravel().tolist()) <= {0.0, 2.0, 4.0, 6.0}, bool((y[0] == y[1]).all())
+      (True, True)
+
+    Reference: Wan, Zeiler, Zhang, LeCun, Fergus, Regularization of neural networks
+    using DropConnect, ICML 2013.
+    """
+    key = _check.key("dropconnect_dense", key)
+    rate = _check.rate("dropconnect_dense", rate)
+    x, kernel, bias = _dense.arguments("dropconnect_dense", x, kernel, bias)
+    if _check.known(rate, 0):
+        return _dense.dense(x, kernel, bias, precision)
+    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(kernel))
+    return _dropconnect(key, x, kernel, bias, threshold, keep, precision=precision)
+
+
+def noisy_dense(
+    key: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    kernel_sigma: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    bias_sigma: ArrayLike | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    """A NoisyNet layer: weights with factorised Gaussian noise of learned strength.
+
+    Law: y = x (W + S f(e) f(d)^T) + b + s f(d), e ~ N(0, 1) i.i.d. over the inputs,
+    d ~ N(0, 1) i.i.d. over the outputs, f(a) = sign(a) sqrt|a|.
+    E[y] = x W + b, Var[y] = x^2 S^2 2 / pi + s^2 sqrt(2 / pi), a sum over the inputs.
+
+    One draw serves the whole call, as an agent explores with one network at a time.
+
+    Args:
+      key: PRNG key, consumed; it is split into one key for e and one for d.
+      x: floating array (*batch, in).
+      kernel: the means W, floating (in, out).
+      kernel_sigma: the strengths S, floating, of the shape of kernel or broadcast to
+        it; their sign does not matter.
+      bias: the means b, floating (out,), or None.
+      bias_sigma: the strengths s, floating (out,) or broadcast to it, or None for a
+        bias without noise.
+      precision: that of `jax.lax.dot_general`.
+
+    Returns:
+      Array (*batch, out) of the dtype of x. Gradients are pathwise and reach means and
+      strengths.
+
+    Raises:
+      ValueError: shapes that do not fit, or a batch of keys.
+      TypeError: an array that is not floating, or key is not a key.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxnoise import weights
+      >>> x, kernel = jnp.ones((2, 3)), jnp.ones((3, 4))
+      >>> y = weights.noisy_dense(jax.random.key(0), x, kernel, 0.5 * kernel)
+      >>> y.shape, bool((y[0] == y[1]).all()), bool((y[0] == 3).any())
+      ((2, 4), True, False)
+
+    Reference: Fortunato et al., Noisy networks for exploration, ICLR 2018,
+    https://arxiv.org/abs/1706.10295.
+    """
+    key = _check.key("noisy_dense", key)
+    x, kernel, bias = _dense.arguments("noisy_dense", x, kernel, bias)
+    sigma = _dense.like("noisy_dense", "kernel_sigma", kernel_sigma, kernel.shape)
+    if bias_sigma is not None:
+        outputs = kernel.shape[1:]
+        bias_sigma = _dense.like("noisy_dense", "bias_sigma", bias_sigma, outputs)
+    return _noisy(key, x, kernel, sigma, bias, bias_sigma, precision=precision)
+
+
+def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
+    """The initial means of NoisyNet: uniform on [-bound, bound)."""
+
+    def init(
+        key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None
+    ) -> jax.Array:
+        drawn = _random.uniform(key, shape, np.dtype(np.float32), -1, out_sharding)
+        return (np.float32(bound) * drawn).astype(dtype or np.float32)
+
+    return init
+
+
+@_random.noise
+def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
+    sharding = _random.sharding_like(kernel, kernel.shape)
+    mask = _random.keep_mask(key, threshold, kernel.shape, sharding)
+    return _dense.dense(x, _mask.scale_kept(kernel, mask, keep), bias, precision)
+
+
+@_random.noise
+def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
+    key_in, key_out = jax.random.split(key)
+    wide, (inputs, outputs) = _random.wide_dtype(kernel), kernel.shape
+    f_in = _signed_root(_random.normal(key_in, (inputs,), wide))
+    f_out = _signed_root(_random.normal(key_out, (outputs,), wide))
+    noise = f_in.reshape(inputs, 1) * f_out.reshape(1, outputs)
+    noisy = kernel.astype(wide) + sigma.astype(wide) * noise
+    if bias_sigma is not None:
+        shift = bias_sigma.astype(wide) * f_out
+        bias = shift if bias is None else bias.astype(wide) + shift
+    return _dense.dense(x, noisy, bias, precision)
+
+
+def _signed_root(a):
+    return jnp.sign(a) * jnp.sqrt(jnp.abs(a))
