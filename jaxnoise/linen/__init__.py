@@ -22,6 +22,7 @@ from jaxnoise.linen._learned import FlipoutDense as FlipoutDense
 from jaxnoise.linen._learned import SparseVariationalDense as SparseVariationalDense
 from jaxnoise.linen._learned import VariationalDense as VariationalDense
 from jaxnoise.linen._recurrent import RNN as RNN
+from jaxnoise.linen._replace import replace_dropout as replace_dropout
 from jaxnoise.linen._weights import DropConnectDense as DropConnectDense
 from jaxnoise.linen._weights import NoisyDense as NoisyDense
 from jaxnoise.linen._zoneout_wrapper import ZoneoutNoise as ZoneoutNoise

@@ -18,5 +18,6 @@ from jaxnoise.nnx._learned import FlipoutDense as FlipoutDense
 from jaxnoise.nnx._learned import SparseVariationalDense as SparseVariationalDense
 from jaxnoise.nnx._learned import VariationalDense as VariationalDense
 from jaxnoise.nnx._recurrent import RNN as RNN
+from jaxnoise.nnx._replace import replace_dropout as replace_dropout
 from jaxnoise.nnx._weights import DropConnectDense as DropConnectDense
 from jaxnoise.nnx._weights import NoisyDense as NoisyDense
