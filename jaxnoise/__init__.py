@@ -4,6 +4,7 @@ Every variant is one pure function of an explicit PRNG key. Layers over them are
 `jaxnoise.linen` and `jaxnoise.nnx`, the laws they obey in `jaxnoise.testing`.
 """
 
+from jaxnoise._activation import rrelu as rrelu
 from jaxnoise._dropout import alpha_dropout as alpha_dropout
 from jaxnoise._dropout import apply_mask as apply_mask
 from jaxnoise._dropout import dropout as dropout
@@ -14,9 +15,14 @@ from jaxnoise._gaussian import gaussian_noise as gaussian_noise
 from jaxnoise._gaussian import laplace_noise as laplace_noise
 from jaxnoise._gaussian import real_gaussian_dropout as real_gaussian_dropout
 from jaxnoise._gaussian import uniform_noise as uniform_noise
+from jaxnoise._image import poisson_noise as poisson_noise
+from jaxnoise._image import salt_and_pepper as salt_and_pepper
+from jaxnoise._image import speckle_noise as speckle_noise
 from jaxnoise._structured import drop_block as drop_block
 from jaxnoise._structured import drop_path as drop_path
 from jaxnoise._structured import spatial_dropout as spatial_dropout
 from jaxnoise._text import embedding_dropout as embedding_dropout
+from jaxnoise._text import neftune_noise as neftune_noise
+from jaxnoise._text import token_dropout as token_dropout
 
 __version__ = "0.1.0"

@@ -174,13 +174,32 @@ def finite(function: str, name: str, value: Any) -> Amount:
     return number
 
 
+def share(function: str, name: str, value: Any) -> Amount:
+    """A fraction in [0, 1]."""
+    number = _scalar(function, name, value)
+    if not isinstance(number, jax.Array) and not 0.0 <= number <= 1.0:
+        raise ValueError(f"{function}: {name} must be in [0, 1], got {value}.")
+    return number
+
+
+def slopes(function: str, lower: Any, upper: Any) -> tuple[Amount, Amount]:
+    """The two ends of an interval, in order where both are known."""
+    ends = finite(function, "lower", lower), finite(function, "upper", upper)
+    if not any(isinstance(end, jax.Array) for end in ends) and ends[0] > ends[1]:
+        raise ValueError(
+            f"{function}: lower must be at most upper, got {lower} and {upper}. "
+            f"Swap them."
+        )
+    return ends
+
+
 def amounts(layer: Any) -> dict[str, Amount]:
     """The checked amounts among the attributes of a layer, by name."""
     name = type(layer).__name__
     checked: dict[str, Amount] = {}
     if hasattr(layer, "rate"):
         checked["rate"] = rate(name, layer.rate)
-    for attribute in ("stddev", "scale"):
+    for attribute in ("stddev", "scale", "alpha"):
         if hasattr(layer, attribute):
             checked[attribute] = magnitude(name, attribute, getattr(layer, attribute))
     return checked
@@ -230,6 +249,28 @@ def count(function: str, name: str, value: Any) -> int:
     number = integer(function, name, value)
     if number < 1:
         raise ValueError(f"{function}: {name} must be at least 1, got {value}.")
+    return number
+
+
+def integers(function: str, name: str, value: Any) -> jax.Array:
+    """A JAX array of integers."""
+    array = value if isinstance(value, jax.Array) else jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(
+            f"{function}: {name} must have an integer dtype, got {array.dtype}. "
+            f"Convert it first, for example with {name}.astype(jnp.int32)."
+        )
+    return array
+
+
+def identifier(function: str, name: str, value: Any, dtype: np.dtype) -> int:
+    """A Python int that an integer dtype can hold."""
+    number, info = integer(function, name, value), jnp.iinfo(dtype)
+    if not info.min <= number <= info.max:
+        raise ValueError(
+            f"{function}: {name} must be in [{info.min}, {info.max}] for ids of dtype "
+            f"{dtype}, got {value}. Convert the ids to a wider dtype."
+        )
     return number
 
 

@@ -5,6 +5,8 @@ input), and the result is rounded once to the dtype of x. Gradients reach `stdde
 `scale` through the noise (the pathwise derivative), so both may be learned.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,7 +162,7 @@ def gaussian_dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array
         stddev = jnp.sqrt(drop / (np.float32(1) - drop)).astype(wide)
     else:
         stddev = wide.type(np.sqrt(rate / (1 - rate)))
-    return _multiplicative(key, x, stddev)
+    return multiplicative(key, x, stddev)
 
 
 def real_gaussian_dropout(
@@ -201,16 +203,17 @@ def real_gaussian_dropout(
     if _check.known(rate, 0) or _check.known(stddev, 0):
         return x
     threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x))
-    return _on_a_fraction(key, x, threshold, _in_wide_dtype(stddev, x))
+    return _on_a_fraction(key, x, threshold, in_wide_dtype(stddev, x))
 
 
 def _additive(key, x, amount, *, law):
     if _check.known(amount, 0):
         return x
-    return _added(key, x, _in_wide_dtype(amount, x), law=law)
+    return _added(key, x, in_wide_dtype(amount, x), law=law)
 
 
-def _in_wide_dtype(amount, x):
+def in_wide_dtype(amount: _check.Amount, x: jax.Array) -> Any:
+    """An amount as a number of the dtype in which noise for `x` is drawn."""
     wide = _random.wide_dtype(x)
     return (
         jnp.asarray(amount, wide)
@@ -225,7 +228,8 @@ def _added(key, x, amount, *, law):
 
 
 @_random.noise
-def _multiplicative(key, x, stddev):
+def multiplicative(key, x, stddev):
+    """x (1 + stddev n), n standard normal; stddev has the dtype of the noise."""
     n = _random.normal(key, x.shape, _random.wide_dtype(x), _sharding(x))
     return _random.in_wide(lambda real: real * (1 + stddev * n), x)
 

@@ -1,4 +1,4 @@
-"""Quantiles of float32 uniforms: from (-1, 1) to normals and Laplace variables.
+"""Quantiles of uniforms: from (-1, 1) to normals, Laplace variables, Poisson counts.
 
 `lax.erf_inv` and `lax.log1p` are right for every float, and most of their time goes
 into a logarithm whose branches are all computed. Here the argument is a draw: a
@@ -33,6 +33,8 @@ _TAIL = (
     *(-0.00367342844, 0.00134934322, 0.000100950558, -0.000200214257),
 )
 
+_FEW = 10
+
 
 def normal(u: jax.Array) -> jax.Array:
     """sqrt(2) erf_inv(u): a standard normal if u is uniform on (-1, 1)."""
@@ -51,6 +53,36 @@ def normal(u: jax.Array) -> jax.Array:
 def laplace(u: jax.Array) -> jax.Array:
     """sign(u) log(1 - |u|): a standard Laplace variable if u is uniform on (-1, 1)."""
     return jnp.sign(u) * _log(np.float32(1) - jnp.abs(u))
+
+
+def poisson(u: jax.Array, n: jax.Array, mean: jax.Array) -> jax.Array:
+    """The Poisson count whose quantile is (1 + u) / 2; `n` is the normal one.
+
+    Up to a mean of 10 the distribution function is summed. Above, the count is the
+    floor of its expansion in n and 1 / sqrt(mean) (Giles, Algorithm 955: approximation
+    of the inverse Poisson cumulative distribution function, ACM TOMS 42, 2016), whose
+    distribution function is off by 5e-5 at 10 and by 5e-6 at 50. Of a mean
+    that is negative or nan, the count is nan.
+    """
+    number, few = mean.dtype.type, mean < _FEW
+    small, half = jnp.where(few, mean, number(0)), number(0.5) * u + number(0.5)
+    summand = total = jnp.exp(-small)
+    count = jnp.zeros_like(mean)
+    # of a mean of 10, counts above 32 are rarer than the grid of the uniform
+    for k in range(1, 33):
+        count += (half >= total).astype(mean.dtype)
+        summand = summand * small * number(1 / k)
+        total += summand
+    large = jnp.where(few, number(_FEW), mean)
+    root, square = jnp.sqrt(large), n * n
+    terms = (
+        _polynomial(square, [number(1 / 3), number(1 / 6)]),
+        -n * _polynomial(square, [number(1 / 36), number(1 / 72)]),
+        _polynomial(square, [number(-8 / 405), number(7 / 810), number(1 / 270)]),
+    )
+    expansion = large + root * n + _polynomial(number(1) / root, terms)
+    floor = jnp.maximum(jnp.floor(expansion), number(0))
+    return jnp.where(mean < 0, number(np.nan), jnp.where(few, count, floor))
 
 
 def _log(t: jax.Array) -> jax.Array:

@@ -157,10 +157,25 @@ def normal(
         real, imag = (normal(k, shape, part, sharding) for k in jax.random.split(key))
         return lax.complex(real, imag) / np.sqrt(2).astype(part)
     low = np.nextafter(dtype.type(-1), dtype.type(0))
-    u = uniform(key, shape, dtype, low, sharding)
-    if dtype == np.float32:
+    return _normal_of(uniform(key, shape, dtype, low, sharding))
+
+
+def _normal_of(u: jax.Array) -> jax.Array:
+    if u.dtype == np.float32:
         return _quantile.normal(u)
-    return np.sqrt(2).astype(dtype) * lax.erf_inv(u)
+    return np.sqrt(2).astype(u.dtype) * lax.erf_inv(u)
+
+
+def poisson(key: jax.Array, mean: jax.Array, sharding: Sharding = None) -> jax.Array:
+    """Poisson counts, as floats, from one uniform each: the quantile of `normal`'s u.
+
+    Not the draw of `jax.random.poisson`, which rejects and tries again until the last
+    element of the array has a count: that takes 30 times as long, makes an element
+    depend on the others, and for means above 10^6 its variance is wrong.
+    """
+    low = np.nextafter(mean.dtype.type(-1), mean.dtype.type(0))
+    u = uniform(key, mean.shape, mean.dtype, low, sharding)
+    return _quantile.poisson(u, _normal_of(u), mean)
 
 
 def laplace(

@@ -1,9 +1,15 @@
-"""Noise of words: what is dropped is a word of the vocabulary, wherever it occurs."""
+"""Noise of words: in the table, in the text, and in what was looked up."""
+
+import functools
+from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _mask
+from jaxnoise import _check, _gaussian, _mask, _random
 
 
 def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.Array:
@@ -48,3 +54,150 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
         )
     shape = _check.shared(table.shape, tuple(range(1, table.ndim)))
     return _mask.drop(key, table, rate, shape)
+
+
+def token_dropout(
+    key: jax.Array,
+    ids: ArrayLike,
+    rate: ArrayLike,
+    mask_id: int,
+    *,
+    protected: Sequence[int] = (),
+) -> jax.Array:
+    """Replace words of a text by `mask_id` with probability `rate`.
+
+    Law: y = mask_id where b and the id is not protected, else the id,
+    b ~ Bernoulli(rate) i.i.d. over the places. E[b] = rate, Var[b] = rate (1 - rate).
+
+    What is not replaced is what `dropout_mask` keeps for the same key.
+
+    Args:
+      key: PRNG key, consumed.
+      ids: integer array of any shape.
+      rate: probability of replacing, in [0, 1]: 0 returns the ids, 1 replaces all that
+        is not protected. A traced rate is clipped to [0, 1].
+      mask_id: the id to put in, such as that of "unknown" or of a mask token.
+      protected: ids that are never replaced: padding, begin, end.
+
+    Returns:
+      Integer array with the shape, dtype and sharding of ids.
+
+    Raises:
+      ValueError: rate outside [0, 1], a mask_id or a protected id that the dtype of ids
+        cannot hold, or a batch of keys.
+      TypeError: ids are not integers, or key is not a key.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> ids = jnp.array([1, 17, 23, 8, 2, 0, 0])
+      >>> y = jn.token_dropout(jax.random.key(0), ids, 1.0, 3, protected=(0, 1, 2))
+      >>> y.tolist()
+      [1, 3, 3, 3, 2, 0, 0]
+
+    Reference: Dai, Le, Semi-supervised sequence learning, NeurIPS 2015,
+    https://arxiv.org/abs/1511.01432; Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio,
+    Generating sentences from a continuous space, CoNLL 2016,
+    https://arxiv.org/abs/1511.06349.
+    """
+    key = _check.key("token_dropout", key)
+    ids = _check.integers("token_dropout", "ids", ids)
+    rate = _check.rate("token_dropout", rate)
+    known = _check.identifier("token_dropout", "mask_id", mask_id, ids.dtype)
+    spared = tuple(
+        _check.identifier("token_dropout", "protected", value, ids.dtype)
+        for value in protected
+    )
+    if _check.known(rate, 0):
+        return ids
+    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
+    return _replaced(key, ids, threshold, ids.dtype.type(known), protected=spared)
+
+
+@functools.partial(jax.jit, static_argnames="protected")
+def _replaced(key, ids, threshold, mask_id, *, protected):
+    sharding = _random.sharding_like(ids, ids.shape)
+    kept = _random.keep_mask(key, threshold, ids.shape, sharding)
+    for value in protected:
+        kept |= ids == ids.dtype.type(value)
+    return jnp.where(kept, ids, mask_id)
+
+
+def neftune_noise(
+    key: jax.Array,
+    embeddings: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+) -> jax.Array:
+    """Add uniform noise to embeddings, the less the longer the sequence: NEFTune.
+
+    Law: y = embeddings + u alpha / sqrt(L d), u ~ U(-1, 1) i.i.d., L the length of the
+    sequence, d the width. E[y] = embeddings, Var[y] = alpha^2 / (3 L d).
+
+    Args:
+      key: PRNG key, consumed.
+      embeddings: floating array (*batch, time, features).
+      alpha: sqrt(3) times the root mean square length of the noise of a sequence,
+        finite and at least 0; 0 returns the embeddings. The paper has 5, 10 and 15.
+      lengths: integer array (*batch), the number of real tokens at the beginning of
+        each sequence: L. Noise for the padding behind them is left out. None if every
+        sequence is as long as the time dim.
+
+    Returns:
+      Array with the shape, dtype and sharding of embeddings.
+
+    Raises:
+      ValueError: alpha negative or not finite, fewer than two dims, lengths of another
+        shape than (*batch), or a batch of keys.
+      TypeError: embeddings are not floating, lengths are not integers, or key is not a
+        key.
+
+    Sharp bits: without lengths, padding counts as text, and a short sequence in a long
+    batch gets less noise than alone.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxnoise as jn
+      >>> x, lengths = jnp.zeros((2, 8, 4)), jnp.array([8, 2])
+      >>> y = jn.neftune_noise(jax.random.key(0), x, 5.0, lengths=lengths)
+      >>> bool((y[1, 2:] == 0).all()), bool(abs(y[1]).max() <= 5 / (2 * 4) ** 0.5)
+      (True, True)
+
+    Reference: Jain, Chiang, Wen, Kirchenbauer et al., NEFTune: noisy embeddings improve
+    instruction finetuning, ICLR 2024, https://arxiv.org/abs/2310.05914.
+    """
+    key = _check.key("neftune_noise", key)
+    x = _check.floating(
+        "neftune_noise", embeddings, allow_complex=False, name="embeddings"
+    )
+    alpha = _check.magnitude("neftune_noise", "alpha", alpha)
+    if x.ndim < 2:
+        raise ValueError(
+            f"neftune_noise: embeddings must be (*batch, time, features), got shape "
+            f"{x.shape}."
+        )
+    if lengths is not None:
+        lengths = _check.integers("neftune_noise", "lengths", lengths)
+        if lengths.shape != x.shape[:-2]:
+            raise ValueError(
+                f"neftune_noise: lengths must have the shape {x.shape[:-2]} of the "
+                f"batch, got {lengths.shape}. Give one length for each sequence."
+            )
+    if _check.known(alpha, 0):
+        return x
+    return _embedding_noise(key, x, _gaussian.in_wide_dtype(alpha, x), lengths)
+
+
+@_random.noise
+def _embedding_noise(key, x, alpha, lengths):
+    wide, (time, width) = _random.wide_dtype(x), x.shape[-2:]
+    u = _random.uniform(key, x.shape, wide, -1, _random.sharding_like(x, x.shape))
+    if lengths is None:
+        bound = alpha / wide.type(np.sqrt(max(1, time * width)))
+        return _random.in_wide(lambda real: real + bound * u, x)
+    lengths = jnp.expand_dims(lengths.astype(np.int32), (-2, -1))
+    # a sequence without tokens gets no noise, but its bound must be finite
+    longest = jnp.clip(lengths, 1, time).astype(wide)
+    bound = alpha / jnp.sqrt(longest * wide.type(width))
+    place = lax.broadcasted_iota(np.int32, (*[1] * (x.ndim - 2), time, 1), x.ndim - 2)
+    noisy = _random.in_wide(lambda real: real + bound * u, x)
+    return jnp.where(place < lengths, noisy, x)

@@ -23,6 +23,10 @@ LAYERS = {
     "RealGaussianDropout": ((0.3, 0.5), {}),
     "UniformNoise": ((0.3,), {}),
     "LaplaceNoise": ((0.3,), {}),
+    "NeftuneNoise": ((0.3,), {}),
+    "SaltAndPepper": ((0.3,), {"low": -1.0, "broadcast_dims": (3,)}),
+    "PoissonNoise": ((0.3,), {}),
+    "SpeckleNoise": ((0.3,), {}),
 }
 FUNCTIONS = {
     name: getattr(jn, "".join("_" * c.isupper() + c.lower() for c in name).lstrip("_"))
@@ -39,8 +43,9 @@ def test_every_noise_has_a_layer():
     from jaxnoise.testing import CASES
 
     pure = {name for case in CASES for name in case.covers}
-    # the first two are the halves of dropout, the third belongs to Embed
-    pure -= {"dropout_mask", "apply_mask", "embedding_dropout"}
+    # the halves of dropout, what belongs to Embed, and an activation, which is never
+    # off: RReLU has tests of its own
+    pure -= {"dropout_mask", "apply_mask", "embedding_dropout", "rrelu"}
     assert {f.__name__ for f in FUNCTIONS.values()} == pure
     assert all(hasattr(module, name) for module in (jnn, jnx) for name in LAYERS)
 

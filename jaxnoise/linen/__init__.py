@@ -14,8 +14,14 @@ from jaxnoise.linen._layers import FeatureAlphaDropout as FeatureAlphaDropout
 from jaxnoise.linen._layers import GaussianDropout as GaussianDropout
 from jaxnoise.linen._layers import GaussianNoise as GaussianNoise
 from jaxnoise.linen._layers import LaplaceNoise as LaplaceNoise
+from jaxnoise.linen._layers import NeftuneNoise as NeftuneNoise
+from jaxnoise.linen._layers import PoissonNoise as PoissonNoise
 from jaxnoise.linen._layers import RealGaussianDropout as RealGaussianDropout
+from jaxnoise.linen._layers import RReLU as RReLU
+from jaxnoise.linen._layers import SaltAndPepper as SaltAndPepper
 from jaxnoise.linen._layers import SpatialDropout as SpatialDropout
+from jaxnoise.linen._layers import SpeckleNoise as SpeckleNoise
+from jaxnoise.linen._layers import TokenDropout as TokenDropout
 from jaxnoise.linen._layers import UniformNoise as UniformNoise
 from jaxnoise.linen._learned import ConcreteDropout as ConcreteDropout
 from jaxnoise.linen._learned import FlipoutDense as FlipoutDense

@@ -5,6 +5,7 @@ Constructors take the amounts of the pure function, then its options, then
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check
+from jaxnoise import _activation, _check
 
 
 class NoiseLayer(nn.Module):
@@ -32,6 +33,10 @@ class NoiseLayer(nn.Module):
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         """The pure function with the amounts and options of this layer."""
         return self.function(key, x, **_check.arguments(self, self.function))
+
+    def without_noise(self, x: Any) -> Any:
+        """The output of a deterministic layer."""
+        return x
 
     def without_key(self, x: Any) -> Any:
         """The output where the amounts leave nothing to draw, else None."""
@@ -56,13 +61,16 @@ class NoiseLayer(nn.Module):
           ValueError: deterministic given twice or not at all.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
+        return self._called(inputs, deterministic, rng, self.noisy)
+
+    def _called(self, inputs, deterministic, rng, noisy):
         if _merged(self, deterministic):
-            return inputs
+            return self.without_noise(inputs)
         output = self.without_key(inputs)
         if output is not None:
             return output
         key = self.make_rng(self.rng_collection) if rng is None else rng
-        return self.noisy(key, inputs)
+        return noisy(key, inputs)
 
 
 def _merged(layer: Any, at_call: bool | None) -> bool:
@@ -79,7 +87,10 @@ def _merged(layer: Any, at_call: bool | None) -> bool:
 
 
 class Dropout(NoiseLayer):
-    """`jaxnoise.dropout` as a layer, in the place of `flax.linen.Dropout`."""
+    """`jaxnoise.dropout` as a layer, in the place of `flax.linen.Dropout`.
+
+    With a mask of `jaxnoise.dropout_mask` it drops the same units in several calls.
+    """
 
     function = staticmethod(jn.dropout)
     rate: ArrayLike
@@ -93,6 +104,36 @@ class Dropout(NoiseLayer):
         if _check.known(_check.amounts(self)["rate"], 1):
             return jnp.zeros_like(x)
         return super().without_key(x)
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        deterministic: bool | None = None,
+        rng: jax.Array | None = None,
+        *,
+        mask: ArrayLike | None = None,
+    ) -> Any:
+        """Dropout of `inputs`, or `inputs` as they are if `deterministic`.
+
+        Args:
+          inputs: what `jaxnoise.dropout` takes as x.
+          deterministic: True for no noise. Here or in the constructor, not in both.
+          rng: PRNG key, used as it is; by default one from `make_rng`.
+          mask: what to keep, drawn with the rate and the bits of this layer; it is
+            applied as `jaxnoise.apply_mask` does, and no key is needed.
+
+        Raises:
+          ValueError: deterministic given twice or not at all, or a mask that does not
+            broadcast to inputs.
+          TypeError: a mask that is not bool.
+          flax.errors.InvalidRngError: no mask, no rng and no stream `rng_collection`.
+        """
+        if mask is None:
+            return super().__call__(inputs, deterministic, rng)
+        if _merged(self, deterministic):
+            return inputs
+        return jn.apply_mask(inputs, mask, self.rate, bits=self.bits)
 
 
 class SpatialDropout(NoiseLayer):
@@ -194,3 +235,95 @@ class LaplaceNoise(NoiseLayer):
     scale: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+
+class SaltAndPepper(NoiseLayer):
+    """`jaxnoise.salt_and_pepper` as a layer."""
+
+    function = staticmethod(jn.salt_and_pepper)
+    rate: ArrayLike
+    low: ArrayLike = 0.0
+    high: ArrayLike = 1.0
+    salt_vs_pepper: ArrayLike = 0.5
+    broadcast_dims: Sequence[int] = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+
+class PoissonNoise(NoiseLayer):
+    """`jaxnoise.poisson_noise` as a layer."""
+
+    function = staticmethod(jn.poisson_noise)
+    scale: ArrayLike
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+
+class SpeckleNoise(NoiseLayer):
+    """`jaxnoise.speckle_noise` as a layer."""
+
+    function = staticmethod(jn.speckle_noise)
+    stddev: ArrayLike
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+
+class TokenDropout(NoiseLayer):
+    """`jaxnoise.token_dropout` as a layer."""
+
+    function = staticmethod(jn.token_dropout)
+    rate: ArrayLike
+    mask_id: int
+    protected: Sequence[int] = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+
+class NeftuneNoise(NoiseLayer):
+    """`jaxnoise.neftune_noise` as a layer."""
+
+    function = staticmethod(jn.neftune_noise)
+    alpha: ArrayLike
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        deterministic: bool | None = None,
+        rng: jax.Array | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> Any:
+        """Noise on `inputs`, or `inputs` as they are if `deterministic`.
+
+        Args:
+          inputs: embeddings (*batch, time, features).
+          deterministic: True for no noise. Here or in the constructor, not in both.
+          rng: PRNG key, used as it is; by default one from `make_rng`.
+          lengths: the number of real tokens of each sequence.
+
+        Raises:
+          ValueError: deterministic given twice or not at all.
+          flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
+        """
+        noisy = partial(jn.neftune_noise, alpha=self.alpha, lengths=lengths)
+        return self._called(inputs, deterministic, rng, noisy)
+
+
+class RReLU(NoiseLayer):
+    """`jaxnoise.rrelu` as a layer; the slope is the mean one if `deterministic`."""
+
+    function = staticmethod(jn.rrelu)
+    lower: ArrayLike
+    upper: ArrayLike
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    def __post_init__(self):
+        _check.slopes("RReLU", self.lower, self.upper)
+        super().__post_init__()
+
+    def without_noise(self, x: Any) -> Any:
+        return _activation.mean_of_rrelu(x, self.lower, self.upper)

@@ -10,8 +10,14 @@ from jaxnoise.nnx._layers import FeatureAlphaDropout as FeatureAlphaDropout
 from jaxnoise.nnx._layers import GaussianDropout as GaussianDropout
 from jaxnoise.nnx._layers import GaussianNoise as GaussianNoise
 from jaxnoise.nnx._layers import LaplaceNoise as LaplaceNoise
+from jaxnoise.nnx._layers import NeftuneNoise as NeftuneNoise
+from jaxnoise.nnx._layers import PoissonNoise as PoissonNoise
 from jaxnoise.nnx._layers import RealGaussianDropout as RealGaussianDropout
+from jaxnoise.nnx._layers import RReLU as RReLU
+from jaxnoise.nnx._layers import SaltAndPepper as SaltAndPepper
 from jaxnoise.nnx._layers import SpatialDropout as SpatialDropout
+from jaxnoise.nnx._layers import SpeckleNoise as SpeckleNoise
+from jaxnoise.nnx._layers import TokenDropout as TokenDropout
 from jaxnoise.nnx._layers import UniformNoise as UniformNoise
 from jaxnoise.nnx._learned import ConcreteDropout as ConcreteDropout
 from jaxnoise.nnx._learned import FlipoutDense as FlipoutDense

@@ -6,6 +6,7 @@ keywords of `flax.nnx.Dropout`: `deterministic`, `rng_collection` and `rngs`. Ca
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypedDict, Unpack
 
 import jax
@@ -14,7 +15,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check
+from jaxnoise import _activation, _check
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 
@@ -61,6 +62,10 @@ class NoiseLayer(nnx.Module):
         """The pure function with the amounts and options of this layer."""
         return self.function(key, x, **_check.arguments(self, self.function))
 
+    def without_noise(self, x: Any) -> Any:
+        """The output of a deterministic layer."""
+        return x
+
     def without_key(self, x: Any) -> Any:
         """The output where the amounts leave nothing to draw, else None."""
         amounts = _check.amounts(self).values()
@@ -85,10 +90,15 @@ class NoiseLayer(nnx.Module):
           ValueError: deterministic is None in both places, or there are no rngs.
           TypeError: rngs is something else.
         """
+        return self._called(inputs, deterministic, rngs, self.noisy)
+
+    def _called(self, inputs, deterministic, rngs, noisy):
         if self._merged(deterministic):
-            return inputs
+            return self.without_noise(inputs)
         output = self.without_key(inputs)
-        return self.noisy(self._key(rngs), inputs) if output is None else output
+        if output is not None:
+            return output
+        return noisy(self._key(rngs), inputs)
 
     def set_view(self, deterministic: bool | None = None):
         """Class method used by `nnx.view`.
@@ -132,7 +142,10 @@ class NoiseLayer(nnx.Module):
 
 
 class Dropout(NoiseLayer):
-    """`jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`."""
+    """`jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`.
+
+    With a mask of `jaxnoise.dropout_mask` it drops the same units in several calls.
+    """
 
     function = staticmethod(jn.dropout)
 
@@ -153,6 +166,35 @@ class Dropout(NoiseLayer):
         if _check.known(_check.amounts(self)["rate"], 1):
             return jnp.zeros_like(x)
         return super().without_key(x)
+
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        *,
+        deterministic: bool | None = None,
+        rngs: Source | None = None,
+        mask: ArrayLike | None = None,
+    ) -> Any:
+        """Dropout of `inputs`, or `inputs` as they are if `deterministic`.
+
+        Args:
+          inputs: what `jaxnoise.dropout` takes as x.
+          deterministic: True for no noise; wins over the constructor's.
+          rngs: a PRNG key, used as it is, or where to take one from; wins over the
+            constructor's.
+          mask: what to keep, drawn with the rate and the bits of this layer; it is
+            applied as `jaxnoise.apply_mask` does, and no key is taken.
+
+        Raises:
+          ValueError: deterministic is None in both places, there are neither mask nor
+            rngs, or the mask does not broadcast to inputs.
+          TypeError: rngs is something else, or the mask is not bool.
+        """
+        if mask is None:
+            return super().__call__(inputs, deterministic=deterministic, rngs=rngs)
+        if self._merged(deterministic):
+            return inputs
+        return jn.apply_mask(inputs, mask, self.rate, bits=self.bits)
 
 
 class SpatialDropout(NoiseLayer):
@@ -286,3 +328,108 @@ class LaplaceNoise(NoiseLayer):
     def __init__(self, scale: ArrayLike, **options: Unpack[Options]):
         self.scale = scale
         super().__init__(**options)
+
+
+class SaltAndPepper(NoiseLayer):
+    """`jaxnoise.salt_and_pepper` as a layer."""
+
+    function = staticmethod(jn.salt_and_pepper)
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        *,
+        low: ArrayLike = 0.0,
+        high: ArrayLike = 1.0,
+        salt_vs_pepper: ArrayLike = 0.5,
+        broadcast_dims: Sequence[int] = (),
+        **options: Unpack[Options],
+    ):
+        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.low, self.high, self.salt_vs_pepper = low, high, salt_vs_pepper
+        super().__init__(**options)
+
+
+class PoissonNoise(NoiseLayer):
+    """`jaxnoise.poisson_noise` as a layer."""
+
+    function = staticmethod(jn.poisson_noise)
+
+    def __init__(self, scale: ArrayLike, **options: Unpack[Options]):
+        self.scale = scale
+        super().__init__(**options)
+
+
+class SpeckleNoise(NoiseLayer):
+    """`jaxnoise.speckle_noise` as a layer."""
+
+    function = staticmethod(jn.speckle_noise)
+
+    def __init__(self, stddev: ArrayLike, **options: Unpack[Options]):
+        self.stddev = stddev
+        super().__init__(**options)
+
+
+class TokenDropout(NoiseLayer):
+    """`jaxnoise.token_dropout` as a layer."""
+
+    function = staticmethod(jn.token_dropout)
+
+    def __init__(
+        self,
+        rate: ArrayLike,
+        mask_id: int,
+        *,
+        protected: Sequence[int] = (),
+        **options: Unpack[Options],
+    ):
+        self.rate, self.mask_id, self.protected = rate, mask_id, tuple(protected)
+        super().__init__(**options)
+
+
+class NeftuneNoise(NoiseLayer):
+    """`jaxnoise.neftune_noise` as a layer."""
+
+    function = staticmethod(jn.neftune_noise)
+
+    def __init__(self, alpha: ArrayLike, **options: Unpack[Options]):
+        self.alpha = alpha
+        super().__init__(**options)
+
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        *,
+        deterministic: bool | None = None,
+        rngs: Source | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Any:
+        """Noise on `inputs`, or `inputs` as they are if `deterministic`.
+
+        Args:
+          inputs: embeddings (*batch, time, features).
+          deterministic: True for no noise; wins over the constructor's.
+          rngs: a PRNG key, used as it is, or where to take one from; wins over the
+            constructor's.
+          lengths: the number of real tokens of each sequence.
+
+        Raises:
+          ValueError: deterministic is None in both places, or there are no rngs.
+          TypeError: rngs is something else.
+        """
+        noisy = partial(jn.neftune_noise, alpha=self.alpha, lengths=lengths)
+        return self._called(inputs, deterministic, rngs, noisy)
+
+
+class RReLU(NoiseLayer):
+    """`jaxnoise.rrelu` as a layer; the slope is the mean one if `deterministic`."""
+
+    function = staticmethod(jn.rrelu)
+
+    def __init__(self, lower: ArrayLike, upper: ArrayLike, **options: Unpack[Options]):
+        _check.slopes("RReLU", lower, upper)
+        self.lower, self.upper = lower, upper
+        super().__init__(**options)
+
+    def without_noise(self, x: Any) -> Any:
+        return _activation.mean_of_rrelu(x, self.lower, self.upper)

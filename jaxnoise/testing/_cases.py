@@ -53,6 +53,22 @@ _CHANNELS_LAST = {
 }
 
 
+# salt 2 with probability 1/4, else pepper -1: their mean and their variance
+_SALT_MEAN, _SALT_VARIANCE = -0.25, 0.25 * 0.75 * 3.0**2
+
+
+def _salted(key, x, rate):
+    return jn.salt_and_pepper(key, x, rate, low=-1, high=2, salt_vs_pepper=0.25)
+
+
+def _salt_mean(x, rate):
+    return (1 - rate) * x + rate * _SALT_MEAN
+
+
+def _salt_variance(x, rate):
+    return rate * _SALT_VARIANCE + rate * (1 - rate) * (x - _SALT_MEAN) ** 2
+
+
 def _masked(key, x, rate):
     return jn.apply_mask(x, jn.dropout_mask(key, x.shape, rate), rate)
 
@@ -184,5 +200,62 @@ CASES = (
         variance=lambda x, scale: 2 * scale**2,
         exact=False,
         covers=("laplace_noise",),
+    ),
+    Case(
+        "neftune_noise",
+        jn.neftune_noise,
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, alpha: alpha**2 / 3,
+        exact=False,
+        shapes=((3, 2), (2, 0, 3), (2, 3, 4)),
+        # sequences of one number each: L = d = 1
+        layout=lambda rows, columns: (rows, columns, 1, 1),
+        units=lambda y: y[:, :, 0, 0],
+        covers=("neftune_noise",),
+    ),
+    Case(
+        "salt_and_pepper",
+        _salted,
+        mean=_salt_mean,
+        variance=_salt_variance,
+        covers=("salt_and_pepper",),
+    ),
+    Case(
+        "salt_and_pepper, masking noise",
+        lambda key, x, amount: jn.salt_and_pepper(key, x, amount, salt_vs_pepper=0),
+        mean=lambda x, rate: (1 - rate) * x,
+        variance=lambda x, rate: rate * (1 - rate) * x**2,
+        dropped=lambda rate: 0.0,
+    ),
+    Case(
+        "poisson_noise",
+        jn.poisson_noise,
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, scale: scale * x,
+        exact=False,
+        skip={"gradients": "the gradient is that of the mean, and y has steps"},
+        covers=("poisson_noise",),
+    ),
+    Case(
+        "speckle_noise",
+        jn.speckle_noise,
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, stddev: x**2 * stddev**2,
+        exact=False,
+        covers=("speckle_noise",),
+    ),
+    Case(
+        "rrelu",
+        # slopes around 1 of negative units, so that no width is no noise
+        lambda key, x, amount: -jn.rrelu(key, -x, 1 - amount, 1 + amount),
+        **_ADDITIVE,
+        mean=_identity,
+        variance=lambda x, width: x**2 * width**2 / 3,
+        exact=False,
+        skip={"residuals": "an activation, whose gradient needs the sign of its input"},
+        covers=("rrelu",),
     ),
 )
