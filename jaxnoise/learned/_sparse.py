@@ -7,7 +7,9 @@ from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dense, _random
 
-_LIMIT = 8.0  # log alpha beyond it, either way, changes neither noise nor cost
+# Where log alpha is clipped. Clipped at 8, weights that the data determine well, with
+# log alpha around -10, would have no cost, and their noise would fall without end.
+_LIMIT = 20.0
 
 
 def sparse_variational_dense(
@@ -68,7 +70,7 @@ def sparse_variational_dense(
 
 
 def sparse_log_alpha(kernel: ArrayLike, log_variance: ArrayLike) -> jax.Array:
-    """How noisy each weight is against its size: log S^2 - log W^2 in [-8, 8].
+    """How noisy each weight is against its size: log S^2 - log W^2 in [-20, 20].
 
     Args:
       kernel: the means W, floating, of any shape.
@@ -85,8 +87,8 @@ def sparse_log_alpha(kernel: ArrayLike, log_variance: ArrayLike) -> jax.Array:
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxnoise import learned
-      >>> learned.sparse_log_alpha(jnp.array([0.0, 1.0, 10.0]), -6.0).tolist()
-      [8.0, -6.0, -8.0]
+      >>> learned.sparse_log_alpha(jnp.array([0.0, 1.0, 1e6]), -6.0).tolist()
+      [20.0, -6.0, -20.0]
 
     Reference: Molchanov, Ashukha, Vetrov, Variational dropout sparsifies deep neural
     networks, ICML 2017, https://arxiv.org/abs/1701.05369.
