@@ -28,7 +28,8 @@ def drop(
 @_random.noise
 def _drop(key, x, threshold, keep, *, shape, bits):
     sharding = _random.sharding_like(x, shape)
-    mask = _random.keep_mask(key, threshold, shape, sharding, bits)
+    shared = shape != x.shape
+    mask = _random.keep_mask(key, threshold, shape, sharding, bits, shared=shared)
     return scale_kept(x, mask, keep)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxnoise import _threefry
+from jaxnoise import _threefry, _wall
 
 Shape = tuple[int, ...]
 Sharding = NamedSharding | None
@@ -67,17 +67,10 @@ def _words(key, shape, placed):
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.bits(key, (*shape, 2), np.uint32)
 
-    def fused(key):
+    def words(key):
         high, low = _threefry.blocks(key, shape, **placed)
         # a choice by index stays local where a concatenation would be put together
         first = np.arange(2).reshape((1,) * len(shape) + (2,)) == 0
         return jnp.where(first, low[..., None], high[..., None])
 
-    def walled(key):
-        # XLA for CPU fuses the blocks with what reads them, and computes each of them
-        # anew for every part. A conditional is a wall that it does not fuse across; the
-        # barrier hides that the condition is always true.
-        true = lax.optimization_barrier(jnp.ones((), bool))
-        return lax.cond(true, fused, lambda key: jnp.zeros_like(fused(key)), key)
-
-    return lax.platform_dependent(key, cpu=walled, default=fused)
+    return _wall.materialised(words, key)

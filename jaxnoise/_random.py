@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxnoise import _packed, _quantile, _threefry
+from jaxnoise import _packed, _quantile, _threefry, _wall
 
 Shape = tuple[int, ...]
 Sharding = NamedSharding | None
@@ -119,14 +119,23 @@ def keep_mask(
     shape: Shape,
     sharding: Sharding = None,
     bits: int = 32,
+    *,
+    shared: bool = False,
 ) -> jax.Array:
     """Bool, True = kept: `jax.random.bernoulli(key, keep, shape)`, in integers.
 
-    With fewer than 32 bits several decisions share a threefry block.
+    With fewer than 32 bits several decisions share a threefry block. A mask that is
+    `shared` is for more elements than it has.
     """
-    if bits < 32:
-        return _packed.lanes(key, shape, bits, sharding) < threshold
-    return (random_bits(key, shape, sharding) >> np.uint32(9)) < threshold
+
+    def mask(key, threshold):
+        if bits < 32:
+            return _packed.lanes(key, shape, bits, sharding) < threshold
+        return (random_bits(key, shape, sharding) >> np.uint32(9)) < threshold
+
+    if shared or bits < 32:
+        return _wall.materialised(mask, key, threshold)
+    return mask(key, threshold)
 
 
 def uniform(
