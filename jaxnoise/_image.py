@@ -11,7 +11,9 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _gaussian, _random
+from jaxnoise import _check, _gaussian, _random, _wall
+
+_KEPT = 2  # beside 0 for pepper and 1 for salt
 
 
 def salt_and_pepper(
@@ -90,12 +92,21 @@ def salt_and_pepper(
 @_random.noise
 def _salted(key, x, threshold, pepper, low, high, *, shape):
     """Bits below the threshold keep x; those above divide the rest of the range."""
-    bits = _random.random_bits(key, shape, _random.sharding_like(x, shape))
-    kept = (bits >> np.uint32(9)) < threshold
     # on a grid of 2^31 the end of the range is still a uint32
     rest = (np.uint32(2**23) - threshold).astype(np.float32) * np.float32(2**8)
     first_salt = threshold * np.uint32(2**8) + jnp.rint(pepper * rest).astype(np.uint32)
-    salty = (bits >> np.uint32(1)) >= first_salt
+
+    def draw(key, threshold, first_salt):
+        bits = _random.random_bits(key, shape, _random.sharding_like(x, shape))
+        kept = (bits >> np.uint32(9)) < threshold
+        salty = (bits >> np.uint32(1)) >= first_salt
+        return jnp.where(kept, np.uint8(_KEPT), salty.astype(np.uint8))
+
+    if shape == x.shape:
+        kind = draw(key, threshold, first_salt)
+    else:
+        kind = _wall.materialised(draw, key, threshold, first_salt)
+    salty, kept = kind == np.uint8(1), kind == np.uint8(_KEPT)
     noise = jnp.where(salty, high.astype(x.dtype), low.astype(x.dtype))
     return jnp.where(kept, x, noise)
 

@@ -93,19 +93,19 @@ def test_layers(key, dtype):
 @pytest.mark.parametrize("bits", [32, 8])
 def test_one_mask_for_several_calls(key, bits):
     """Dropout with a mask takes no key, and is apply_mask of the layer's rate."""
-    mask = jn.dropout_mask(key, X.shape, 0.25, bits=bits)
-    expected = jn.apply_mask(X, mask, 0.25, bits=bits)
+    mask = jn.dropout_mask(key, X.shape, 0.3, bits=bits)
+    expected = jn.apply_mask(X, mask, 0.3, bits=bits)
 
     class Twice(nn.Module):
         @nn.compact
         def __call__(self, x, mask, train):
-            dropout = jnn.Dropout(0.25, bits=bits, deterministic=not train)
+            dropout = jnn.Dropout(0.3, bits=bits, deterministic=not train)
             return dropout(x, mask=mask), dropout(2 * x, mask=mask)
 
     for y, scale in zip(Twice().apply({}, X, mask, True), (1, 2), strict=True):
         np.testing.assert_array_equal(y, scale * expected)
     np.testing.assert_array_equal(Twice().apply({}, X, mask, False)[0], X)
-    layer = jnx.Dropout(0.25, bits=bits)
+    layer = jnx.Dropout(0.3, bits=bits)
     np.testing.assert_array_equal(layer(X, mask=mask), expected)
     assert layer(X, mask=mask, deterministic=True) is X
     for call in (

@@ -23,6 +23,7 @@ NOISES = {
     "all dims shared": lambda key, x: jn.drop_path(key, x, 0.5, batch_dims=0),
     "channels": lambda key, x: jn.spatial_dropout(key, x, 0.5, channel_axis=2),
     "two draws": lambda key, x: jn.real_gaussian_dropout(key, x, 0.5, 0.1),
+    "pixels": lambda key, x: jn.salt_and_pepper(key, x, 0.5, broadcast_dims=(3,)),
     "rate 1": lambda key, x: jn.dropout(key, x, 1.0),
 }
 
