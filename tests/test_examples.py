@@ -32,6 +32,11 @@ def compare_noise():
     return importlib.import_module("compare_noise")
 
 
+@pytest.fixture
+def replace():
+    return importlib.import_module("replace")
+
+
 def assert_drawn(path):
     """A picture with something on every third of it, both ways."""
     pixels = imread(path)[..., :3]
@@ -186,3 +191,32 @@ def test_runs_as_a_script(script):
     command = [sys.executable, str(EXAMPLES / script), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=True)
     assert f"python examples/{script}" in done.stdout
+
+
+def test_replace(replace, capsys):
+    """Dropout for dropout trains to the same bits, and another noise does not."""
+    arguments = ["--epochs", "1", "--only", "dropout", "gaussian_dropout", "as it is"]
+    results = replace.main(arguments)
+    text = capsys.readouterr().out
+    by_name = {result.name: result for result in results}
+    plain, same, other = (by_name[n] for n in ("as it is", *arguments[3:5]))
+    assert (plain.accuracy, plain.nll) == (same.accuracy, same.nll)
+    assert plain.nll != other.nll and max(plain.nll, other.nll) < np.log(10)
+    assert all(f"{result.nll:.4f}" in text for result in results)
+    again = replace.main(["--epochs", "1", "--only", "gaussian_dropout"])
+    assert again[0][:3] == other[:3]
+
+
+def test_replace_has_every_noise_of_digits(replace, digits):
+    layers = {case.layer.lower() for case in digits.CASES}
+    assert {name.replace("_", "") for name in replace.REPLACEMENTS} >= layers
+
+
+def test_replace_bad_arguments(replace, capsys):
+    for arguments, message in (
+        (["--epochs", "0"], "--epochs: must be a positive integer, got '0'"),
+        (["--only", "dropuot"], "--only: invalid choice: 'dropuot'"),
+    ):
+        with pytest.raises(SystemExit):
+            replace.main(arguments)
+        assert message in capsys.readouterr().err
