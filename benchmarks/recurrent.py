@@ -2,9 +2,8 @@
 
     python benchmarks/recurrent.py [--repetitions N] [--shape B,T,D,H] [--json FILE]
 
-All candidates of a shape are timed in turn, round after round, in one process on two
-CPU cores, so that whatever else the machine does falls on each of them alike. A time is
-the least over the rounds; a ratio is the median over the rounds of flax' time over the
+All candidates of a shape are timed in turn, as `_harness.py` says. A time is the least
+over the rounds; a ratio is the median over the rounds of flax' time over the
 candidate's, so above 1 is faster than flax. Gradients are taken for the parameters and
 for the inputs. "to the limit" is the time over that of the matmuls alone (6 of them,
 2 T B D 4 H operations each with D = H) at the rate of a large matmul measured here.
@@ -16,15 +15,11 @@ What each decision of the implementation was worth is in `benchmarks/RECURRENT.m
 import argparse
 import importlib
 import json
-import os
-import time
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
-# else the threads of torch go on spinning while the next candidate is timed
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import flax.linen as nn
 import jax
@@ -33,24 +28,20 @@ import numpy as np
 
 import jaxnoise.linen as jnn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks._harness import MIB, Candidate, compiled, interleaved, prepared
+
 SHAPES = (
     (20, 35, 650, 650),
     (32, 100, 256, 256),
     (20, 35, 200, 200),
     (64, 50, 128, 128),
 )
-MIB = 2**20
-
-Candidate = tuple[Callable[[], object], float | None]
-"""What runs one gradient step to its end, and its temporary memory in MiB if known."""
 
 
-def compiled(loss, *args) -> Candidate:
+def gradient_step(loss, *args) -> Candidate:
     """A gradient step of JAX for the first two arguments."""
-    step = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*args).compile()
-    memory = step.memory_analysis()
-    temporary = None if memory is None else memory.temp_size_in_bytes / MIB
-    return lambda: jax.block_until_ready(step(*args)), temporary
+    return compiled(jax.grad(loss, argnums=(0, 1)), *args)
 
 
 def ours(shape, **options: Any) -> Candidate:
@@ -64,7 +55,7 @@ def ours(shape, **options: Any) -> Candidate:
         y = rnn.apply(variables, x, deterministic=False, rng=key)
         return (jnp.asarray(y) ** 2).sum()
 
-    return compiled(loss, variables, x, jax.random.key(1))
+    return gradient_step(loss, variables, x, jax.random.key(1))
 
 
 def flax(shape) -> Candidate:
@@ -72,7 +63,7 @@ def flax(shape) -> Candidate:
     rnn: Any = nn.RNN(nn.OptimizedLSTMCell(features))
     x = inputs(shape)
     variables: Any = rnn.init(jax.random.key(0), x)
-    return compiled(
+    return gradient_step(
         lambda v, x: (jnp.asarray(rnn.apply(v, x)) ** 2).sum(), variables, x
     )
 
@@ -90,7 +81,7 @@ def keras_layer(shape, **options) -> Candidate:
         y = layer.stateless_call(trained, rest, x, training=True)[0]
         return (y**2).sum()
 
-    return compiled(loss, trained, x)
+    return gradient_step(loss, trained, x)
 
 
 def torch_layer(shape) -> Candidate:
@@ -106,7 +97,7 @@ def torch_layer(shape) -> Candidate:
         y, _ = layer(x)
         y.square().sum().backward()
 
-    return step, None
+    return Candidate(step)
 
 
 CANDIDATES: dict[str, Callable[..., Candidate]] = {
@@ -126,47 +117,24 @@ def inputs(shape) -> jax.Array:
     return jax.random.normal(jax.random.key(2), (batch, time_steps, width))
 
 
-def prepared(shape) -> dict[str, Candidate]:
-    ready = {}
-    for name, make in CANDIDATES.items():
-        try:
-            ready[name] = make(shape)
-        except ImportError as error:
-            print(f"{name}: left out, {error}")
-            continue
-        ready[name][0]()
-    return ready
-
-
-def matmul_rate() -> float:
-    """Operations per second of a large float32 matmul, the best of ten."""
+def large_matmul() -> Candidate:
+    """What the rate of a large float32 matmul is measured with."""
     a = jax.random.normal(jax.random.key(0), (1024, 1024))
-    multiply = jax.jit(jnp.matmul)
-    multiply(a, a).block_until_ready()
-    best = min(timed(lambda: multiply(a, a).block_until_ready()) for _ in range(10))
-    return 2 * 1024**3 / best
-
-
-def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    return compiled(jnp.matmul, a, a)
 
 
 def measure(shape, repetitions: int) -> list[dict]:
-    ready = prepared(shape)
-    times = {name: np.empty(repetitions) for name in ready}
-    rate = 0.0
-    for round_number in range(repetitions):
-        for name, (run, _) in ready.items():
-            times[name][round_number] = timed(run)
-        rate = max(rate, matmul_rate())
+    factories = {name: partial(make, shape) for name, make in CANDIDATES.items()}
+    ready = prepared(factories, own="ours")
+    times = interleaved(ready | {"matmul": large_matmul()}, repetitions)
+    rate = 2 * 1024**3 / times["matmul"].min()
     batch, steps, width, features = shape
     operations = 2 * batch * steps * 4 * features * 3 * (width + features)
     base = times["flax, no noise"]
-    base_memory = ready["flax, no noise"][1]
+    base_memory = ready["flax, no noise"].temporary_bytes
     rows = []
-    for name, (_, memory) in ready.items():
+    for name, candidate in ready.items():
+        memory = candidate.temporary_bytes
         ratio = memory / base_memory if memory and base_memory else None
         rows.append(
             {
@@ -177,7 +145,7 @@ def measure(shape, repetitions: int) -> list[dict]:
                 "flax_over_this": float(np.median(base / times[name])),
                 "flax_over_this_least": float(base.min() / times[name].min()),
                 "to_the_limit": times[name].min() * rate / operations,
-                "memory_mib": memory,
+                "memory_mib": None if memory is None else memory / MIB,
                 "memory_over_flax": ratio,
             }
         )
@@ -206,12 +174,12 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def main():
+def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--shape", type=parse_shape, action="append", metavar="B,T,D,H")
     parser.add_argument("--json", type=Path, help="write all the numbers here")
-    flags = parser.parse_args()
+    flags = parser.parse_args(argv)
     everything = []
     for shape in flags.shape or SHAPES:
         print(f"\nbatch, time, in, hidden = {shape}, {flags.repetitions} rounds")
