@@ -76,3 +76,28 @@ def unproject(
     pulled = [pull(part) for pull, part in zip(pulls, parts, strict=True)]
     dxs, dmasks = zip(*pulled, strict=True)
     return functools.reduce(jnp.add, dxs), dmasks
+
+
+def weight_gradients(
+    x: jax.Array,
+    mask: Mask,
+    kernels: tuple[jax.Array, ...],
+    dy: tuple[jax.Array, ...],
+) -> tuple[jax.Array, ...]:
+    """The cotangents of the kernels in `project`, each a matmul over all of `x`."""
+    if jax.typeof(x).sharding.mesh.explicit_axes:
+        return jax.vjp(lambda kernels: project(x, mask, kernels), kernels)[1](dy)[0]
+    if not isinstance(mask, tuple):
+        transposed = [_transposed(times(x, mask), dy[0].dtype)] * len(dy)
+    else:
+        transposed = [_transposed(times(x, gate), dy[0].dtype) for gate in mask]
+    rows = tuple(range(x.ndim - 1))
+    dims = ((tuple(row + 1 for row in rows), rows), ((), ()))
+    pairs = zip(transposed, dy, strict=True)
+    return tuple(lax.dot_general(left, right, dims) for left, right in pairs)
+
+
+def _transposed(x, dtype):
+    # in memory, behind the barrier: XLA for CPU has a faster kernel for such a product
+    # than for one over the first dims of both
+    return lax.optimization_barrier(jnp.moveaxis(x.astype(dtype), -1, 0))

@@ -16,7 +16,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxnoise.recurrent import _cell, _overwrite
 from jaxnoise.recurrent._cell import Cell, State, Weights
-from jaxnoise.recurrent._masks import project, rank, times, unproject
+from jaxnoise.recurrent._masks import (
+    project,
+    rank,
+    times,
+    unproject,
+    weight_gradients,
+)
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._sequence import where
 
@@ -75,51 +81,66 @@ def step(
 @functools.partial(jax.jit, static_argnames=("static", "scan"))
 def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
     masks = _merge(fixed, stepped)
-    ax, kernels = _prepare(static, weights, xs, masks)
-    ends = {"input": None, "weight": None, "output": None}
-    inner = fixed._replace(**ends), stepped._replace(**ends)
-    bias = weights.recurrent_bias
-    state = _placed(state, ax[0])
-    state, hs = scan(static, ax, kernels, bias, state, *inner, lengths)
+    kernels = _kernels(static, weights, masks)
+    once = fixed._replace(weight=None, output=None)
+    each = stepped._replace(output=None)
+    state = _placed(static, kernels, xs, state, masks.input)
+    state, hs = scan(static, kernels, xs, state, once, each, lengths)
     return state, times(hs, masks.output)
 
 
 @functools.partial(jax.jit, static_argnames=("static",))
 def _step(weights, state, x, masks, *, static):
-    ax, kernels = _prepare(static, weights, x, masks)
-    bias = weights.recurrent_bias
-    state, _ = _advance(static, ax, kernels, bias, state, masks)
+    kernels = _kernels(static, weights, masks)
+    ax = _inputs(static, kernels, x, masks.input)
+    state, _ = _advance(static, ax, kernels, state, masks)
     return state, times(state[-1], masks.output)
 
 
-def _prepare(static, weights, x, masks):
-    """The matmuls of the input, and the recurrent kernels.
+class _Kernels(NamedTuple):
+    """The weights as the matmuls take them.
 
-    The input's are by gate: side by side, their gradients would have to be put together
-    again. Those of h are side by side, as one larger matmul for each step, unless each
-    gate has a mask of its own.
+    The kernels of the input are by gate: side by side, their gradients would have to be
+    put together. Those of h are side by side, one larger matmul for each step, unless
+    each gate has a mask of its own.
     """
+
+    input: tuple[jax.Array, ...]
+    bias: tuple[jax.Array, ...]
+    recurrent: tuple[jax.Array, ...]
+    recurrent_bias: jax.Array | None
+
+
+def _kernels(static, weights, masks):
     gates = static.cell.gates
-    kernels = jnp.split(weights.input, gates, axis=-1)
-    ax = project(x, masks.input, kernels)
-    biases = jnp.split(weights.bias, gates)
-    ax = tuple(a + rank(bias, a.ndim) for a, bias in zip(ax, biases, strict=True))
-    kernels = (weights.recurrent,)
+    recurrent = (weights.recurrent,)
     if masks.weight is not None or isinstance(masks.recurrent, tuple):
-        kernels = jnp.split(weights.recurrent, gates, axis=-1)
+        recurrent = jnp.split(weights.recurrent, gates, axis=-1)
     if masks.weight is not None:
-        dropped = jnp.broadcast_to(masks.weight, (gates, *kernels[0].shape))
-        kernels = [times(kernel, m) for kernel, m in zip(kernels, dropped, strict=True)]
+        dropped = jnp.broadcast_to(masks.weight, (gates, *recurrent[0].shape))
+        pairs = zip(recurrent, dropped, strict=True)
+        recurrent = [times(kernel, mask) for kernel, mask in pairs]
     if not isinstance(masks.recurrent, tuple):
-        kernels = (jnp.concatenate(kernels, axis=-1),)
-    return ax, tuple(kernels)
+        recurrent = (jnp.concatenate(recurrent, axis=-1),)
+    return _Kernels(
+        tuple(jnp.split(weights.input, gates, axis=-1)),
+        tuple(jnp.split(weights.bias, gates)),
+        tuple(recurrent),
+        weights.recurrent_bias,
+    )
 
 
-def _advance(static, ax, kernels, bias, state, masks):
-    ah = project(state[-1], masks.recurrent, kernels)
-    *ah, last = _by_gate(static, ah)
-    if bias is not None:
-        last = last + rank(bias, last.ndim)
+def _inputs(static, kernels, x, mask):
+    """What the input gives to the preactivations."""
+    ax = project(x, mask, kernels.input)
+    pairs = zip(ax, kernels.bias, strict=True)
+    return tuple(a + rank(bias, a.ndim) for a, bias in pairs)
+
+
+def _advance(static, ax, kernels, state, masks):
+    *ah, last = _by_gate(static, project(state[-1], masks.recurrent, kernels.recurrent))
+    if kernels.recurrent_bias is not None:
+        last = last + rank(kernels.recurrent_bias, last.ndim)
     return static.cell.forward(ax, (*ah, last), state, masks)
 
 
@@ -130,13 +151,14 @@ def _by_gate(static, arrays):
     return tuple(jnp.split(arrays[0], static.cell.gates, axis=-1))
 
 
-def _placed(state, ax):
+def _placed(static, kernels, xs, state, mask):
     """On an explicit mesh, the state where the preactivations of a step are."""
-    sharding = jax.typeof(ax).sharding
-    if not sharding.mesh.explicit_axes:
+    if not jax.typeof(xs).sharding.mesh.explicit_axes:
         return state
-    spec = PartitionSpec(*sharding.spec[1:])
-    return jax.sharding.reshard(state, NamedSharding(sharding.mesh, spec))
+    # only the type is used
+    ax = jax.typeof(_inputs(static, kernels, xs, mask)[0])
+    spec = PartitionSpec(*ax.sharding.spec[1:])
+    return jax.sharding.reshard(state, NamedSharding(ax.sharding.mesh, spec))
 
 
 def _merge(fixed: Noise, stepped: Noise) -> Noise:
@@ -144,39 +166,40 @@ def _merge(fixed: Noise, stepped: Noise) -> Noise:
     return Noise(*(mask if other is None else other for mask, other in pairs))
 
 
-def _plain(static, ax, kernels, bias, state, fixed, stepped, lengths):
+def _plain(static, kernels, xs, state, fixed, stepped, lengths):
     """The final state and all h, by a scan that JAX can differentiate in any mode."""
-    step = _stepper(static, kernels, bias, fixed, lengths)
+    step, ax, start, rest = _prepare(
+        static, kernels, xs, state, fixed, stepped, lengths
+    )
 
     def body(carry, inputs):
         ax, x = inputs
         carry, _ = step(carry, ax, x)
         return carry, carry[0][-1]
 
-    start, xs = _start(state, stepped, lengths, ax)
-    carry, hs = lax.scan(body, start, (ax, xs), unroll=static.unroll)
+    carry, hs = lax.scan(body, start, (ax, rest), unroll=static.unroll)
     return _end(carry, lengths), hs
 
 
 _recurrence = jax.custom_vjp(_plain, nondiff_argnums=(0,))
 
 
-def _stepper(static, kernels, bias, fixed, lengths):
+def _prepare(static, kernels, xs, state, fixed, stepped, lengths):
+    """A step, the matmuls of the input, and what the step takes beside these."""
+    ax = _inputs(static, kernels, xs, _merge(fixed, stepped).input)
+
     def step(carry, ax, x):
         state, last = carry
         stepped, time = x
         masks = _merge(fixed, stepped)
-        new, saved = _advance(static, ax, kernels, bias, state, masks)
+        new, saved = _advance(static, ax, kernels, state, masks)
         if lengths is not None:
             last = where(time < lengths, new, last)
         return (new, last), saved
 
-    return step
-
-
-def _start(state, stepped, lengths, ax):
+    start = state, None if lengths is None else state
     times = np.arange(ax[0].shape[0], dtype=np.int32)
-    return (state, None if lengths is None else state), (stepped, times)
+    return step, ax, start, (stepped._replace(input=None), times)
 
 
 def _end(carry, lengths):
@@ -184,8 +207,10 @@ def _end(carry, lengths):
     return state if lengths is None else last
 
 
-def _forward(static, ax, kernels, bias, state, fixed, stepped, lengths):
-    step = _stepper(static, kernels, bias, fixed, lengths)
+def _forward(static, kernels, xs, state, fixed, stepped, lengths):
+    step, ax, start, rest = _prepare(
+        static, kernels, xs, state, fixed, stepped, lengths
+    )
     gates = len(ax)
 
     def body(carry, ax, x):
@@ -193,22 +218,22 @@ def _forward(static, ax, kernels, bias, state, fixed, stepped, lengths):
         carry, saved = step(carry, ax, x)
         return carry, saved[:gates], (saved[gates:], before, carry[0][-1])
 
-    start, xs = _start(state, stepped, lengths, ax)
     carry, saved, (more, before, hs) = _overwrite.scan(
-        body, start, ax, xs, unroll=static.unroll
+        body, start, ax, rest, unroll=static.unroll
     )
-    kept = ((*saved, *more), before)
+    kept = ((*saved, *more), before, hs)
     outputs = _end(carry, lengths), hs
-    return outputs, (kept, hs, state[-1], kernels, bias, fixed, stepped, lengths)
+    return outputs, (kept, kernels, xs, start[0][-1], fixed, stepped, lengths)
 
 
 def _backward(static, residuals, cotangents):
-    (saved, before), hs, h0, kernels, bias, fixed, stepped, lengths = residuals
+    (saved, before, hs), kernels, xs, h0, fixed, stepped, lengths = residuals
     dlast, dhs = cotangents
     hs = jnp.concatenate([h0[None], hs[:-1]])
+    recurrent = _by_gate(static, kernels.recurrent)
     # once, where every step would otherwise read the kernels against their layout
-    by_gate = _by_gate(static, kernels)
-    transposed = tuple(kernel.T for kernel in by_gate)
+    transposed = tuple(kernel.T for kernel in recurrent)
+    inside = fixed._replace(input=None), stepped._replace(input=None)
 
     def body(carry, saved, x):
         dstate, dfixed = carry
@@ -217,38 +242,48 @@ def _backward(static, residuals, cotangents):
             arrived = jax.tree.map(jnp.add, dstate, dlast)
             dstate = where(time == lengths - 1, arrived, dstate)
         dstate = (*dstate[:-1], dstate[-1] + dh)
-        merged = _merge(fixed, masks)
+        merged = _merge(inside[0], masks)
         da, dstate, dmasks = static.cell.backward(saved, state, merged, dstate)
         dh, dmask = unproject(
             _recurrent(static, da), state[-1], merged.recurrent, transposed
         )
         dmasks = dmasks._replace(recurrent=dmask)
         dstate = (*dstate[:-1], dstate[-1] + dh)
-        dfixed = jax.tree.map(jnp.add, dfixed, _only(dmasks, fixed))
+        dfixed = jax.tree.map(jnp.add, dfixed, _only(dmasks, inside[0]))
         return (dstate, dfixed), da, _only(dmasks, masks)
 
-    zeros = jax.tree.map(jnp.zeros_like, (dlast, fixed))
+    zeros = jax.tree.map(jnp.zeros_like, (dlast, inside[0]))
     start = (dlast, zeros[1]) if lengths is None else zeros
     times = np.arange(hs.shape[0], dtype=np.int32)
-    xs = (dhs, (*before, hs), stepped, times)
+    rest = (dhs, (*before, hs), inside[1], times)
     (dstate, dfixed), da, dstepped = _overwrite.scan(
-        body, start, saved, xs, reverse=True, unroll=static.unroll
+        body, start, saved, rest, reverse=True, unroll=static.unroll
     )
     if lengths is not None:
         arrived = jax.tree.map(jnp.add, dstate, dlast)
         dstate = where(lengths == 0, arrived, dstate)
-    dah = _recurrent(static, da)
-    mask = _merge(fixed, stepped).recurrent
-    _, pull = jax.vjp(lambda kernels: project(hs, mask, kernels), by_gate)
-    (dkernels,) = pull(dah)
-    if len(kernels) == 1:
-        dkernels = (jnp.concatenate(dkernels, axis=-1),)
-    dbias = None if bias is None else dah[-1].sum(tuple(range(dah[-1].ndim - 1)))
-    dax = da[: static.cell.gates]
-    return dax, dkernels, dbias, dstate, dfixed, dstepped, None
+    dax, dah = da[: static.cell.gates], _recurrent(static, da)
+    masks = _merge(fixed, stepped)
+    dxs, dmask = unproject(dax, xs, masks.input, tuple(k.T for k in kernels.input))
+    dfixed = dfixed._replace(input=None if fixed.input is None else dmask)
+    dstepped = dstepped._replace(input=None if stepped.input is None else dmask)
+    drecurrent = weight_gradients(hs, masks.recurrent, recurrent, dah)
+    if len(kernels.recurrent) == 1:
+        drecurrent = (jnp.concatenate(drecurrent, axis=-1),)
+    dkernels = _Kernels(
+        weight_gradients(xs, masks.input, kernels.input, dax),
+        tuple(_sum(d) for d in dax),
+        drecurrent,
+        None if kernels.recurrent_bias is None else _sum(dah[-1]),
+    )
+    return dkernels, dxs, dstate, dfixed, dstepped, None
 
 
 _recurrence.defvjp(_forward, _backward)
+
+
+def _sum(array):
+    return array.sum(tuple(range(array.ndim - 1)))
 
 
 def _recurrent(static, da):
