@@ -61,7 +61,7 @@ def measure(name: str, flags: argparse.Namespace, results: dict[str, Any]) -> No
 def measure_recurrent(results: dict[str, Any]) -> None:
     for shape in recurrent.SHAPES:
         print(f"batch, time, in, hidden = {shape}")
-        rows = recurrent.measure(shape, repetitions=12)
+        rows = recurrent.measure(shape, repetitions=8)
         print(recurrent.table(rows), flush=True, end="\n\n")
         results["recurrent"] += rows
 
@@ -75,7 +75,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     sizes_help = "numbers of elements, for the cases that have several"
     add("--sizes", type=numbers, metavar="N[,N]", help=sizes_help)
     seconds_help = "seconds for a table, if five rounds do not take longer"
-    add("--seconds", type=float, default=1.5, help=seconds_help)
+    add("--seconds", type=float, default=1.0, help=seconds_help)
     add("--out", type=Path, help="folder for the results")
     flags = parser.parse_args(argv)
     whole = all(

@@ -107,11 +107,11 @@ def _only(noises: Noises, *names: str) -> Noises:
     return {k: v for k, v in noises.items() if k.split(",")[0] in names}
 
 
-_FUNCTIONS = ("jaxnoise", "equinox", "haiku", "jax.random")
-GRADIENT = _only(DROPOUT, *_FUNCTIONS, "flax.linen", "flax.nnx", "keras")
+_FUNCTIONS = ("jaxnoise", "flax.linen", "flax.nnx", "equinox", "haiku")
+GRADIENT = _only(DROPOUT, *_FUNCTIONS, "keras")
 STACK = NONE | _only(DROPOUT, "jaxnoise", "flax.linen", "equinox", "haiku")
 EAGER: dict[str, Noises] = {
-    "function": _only(DROPOUT, *_FUNCTIONS, "flax.linen", "flax.nnx"),
+    "function": _only(DROPOUT, *_FUNCTIONS),
     "linen": _only(DROPOUT, "jaxnoise.linen", "flax.linen"),
     "nnx": {"jaxnoise.nnx": of_nnx(jnx), "flax.nnx": of_nnx(nnx)},
 }
