@@ -75,7 +75,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     sizes_help = "numbers of elements, for the cases that have several"
     add("--sizes", type=numbers, metavar="N[,N]", help=sizes_help)
     seconds_help = "seconds for a table, if five rounds do not take longer"
-    add("--seconds", type=float, default=2.0, help=seconds_help)
+    add("--seconds", type=float, default=1.5, help=seconds_help)
     add("--out", type=Path, help="folder for the results")
     flags = parser.parse_args(argv)
     whole = all(
