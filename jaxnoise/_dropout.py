@@ -289,8 +289,6 @@ def _alpha(key, x, rate, shape, bits=32):
 
 @_random.noise
 def _alpha_noise(key, x, threshold, slope, shift, floor, *, shape, bits):
-    sharding = _random.sharding_like(x, shape)
-    shared = shape != x.shape
-    mask = _random.keep_mask(key, threshold, shape, sharding, bits, shared=shared)
+    mask = _mask.keep_mask(key, x, threshold, shape, bits)
     kept = _random.in_wide(lambda real: slope * real + shift, x)
     return jnp.where(mask, kept, floor.astype(x.dtype))

@@ -27,10 +27,15 @@ def drop(
 
 @_random.noise
 def _drop(key, x, threshold, keep, *, shape, bits):
-    sharding = _random.sharding_like(x, shape)
-    shared = shape != x.shape
-    mask = _random.keep_mask(key, threshold, shape, sharding, bits, shared=shared)
-    return scale_kept(x, mask, keep)
+    return scale_kept(x, keep_mask(key, x, threshold, shape, bits), keep)
+
+
+def keep_mask(
+    key: jax.Array, x: jax.Array, threshold: Any, shape: _random.Shape, bits: int
+) -> jax.Array:
+    """A mask of `shape` for `x`, on the devices where x is."""
+    sharding, shared = _random.sharding_like(x, shape), shape != x.shape
+    return _random.keep_mask(key, threshold, shape, sharding, bits, shared=shared)
 
 
 @jax.jit

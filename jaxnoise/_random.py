@@ -179,8 +179,8 @@ def poisson(key: jax.Array, mean: jax.Array, sharding: Sharding = None) -> jax.A
     """Poisson counts, as floats, from one uniform each: the quantile of `normal`'s u.
 
     Not the draw of `jax.random.poisson`, which rejects and tries again until the last
-    element of the array has a count: that takes 30 times as long, makes an element
-    depend on the others, and for means above 10^6 its variance is wrong.
+    element of the array has a count: that takes 30 times as long, its loop ends when
+    all devices agree, and for means above 10^6 its variance is wrong.
     """
     low = np.nextafter(mean.dtype.type(-1), mean.dtype.type(0))
     u = uniform(key, mean.shape, mean.dtype, low, sharding)
