@@ -1,6 +1,7 @@
 """What is shared in the masks of a sequence, the laws that they obey, and errors."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -445,3 +446,24 @@ def test_the_draw_is_that_of_the_package():
     place = jax.random.fold_in(jax.random.clone(key), jr.Noise._fields.index("output"))
     kept = jax.random.bernoulli(place, np.float32(0.7), (*BATCH, FEATURES))
     np.testing.assert_array_equal(sample(key, output_rate=0.3).output > 0, kept)
+
+
+def test_masks_are_drawn_once_for_all_steps_and_both_passes():
+    """Drawing is cheap to XLA, which would do it anew for each element under a mask."""
+    steps, rows, width = 9, 4, 8
+    weights = jr.Weights(*(jnp.ones(shape) for shape in ((8, 32), (8, 32), (32,))))
+    start = jnp.zeros((rows, width)), jnp.zeros((rows, width))
+
+    def loss(weights, xs, key):
+        rates = {"input_rate": 0.5, "recurrent_rate": 0.3, "output_rate": 0.2}
+        noise = jr.sample_noise(key, (rows, width), width, gates=4, **rates)
+        return (jr.lstm(weights, start, xs, noise)[1] ** 2).sum()
+
+    args = weights, jnp.ones((steps, rows, width)), jax.random.key(0)
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(*args).compile().as_text()
+    drawing = [part for part in text.split("\n\n") if part.count(" xor(") > 4]
+    assert drawing  # the rounds of threefry are somewhere
+    for computation in drawing:
+        shapes = re.findall(r"= [a-z]+\d*\[([\d,]+)\]", computation)
+        sizes = [np.prod([int(dim) for dim in shape.split(",")]) for shape in shapes]
+        assert max(sizes) <= rows * width, computation

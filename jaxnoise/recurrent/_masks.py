@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnoise import _wall
+
 Mask = jax.Array | tuple[jax.Array, ...] | None
 """One mask for all gates, or a tuple of one for each; None where there is none."""
 
@@ -88,16 +90,19 @@ def weight_gradients(
     if jax.typeof(x).sharding.mesh.explicit_axes:
         return jax.vjp(lambda kernels: project(x, mask, kernels), kernels)[1](dy)[0]
     if not isinstance(mask, tuple):
-        transposed = [_transposed(times(x, mask), dy[0].dtype)] * len(dy)
+        transposed = [_transposed(x, mask, dy[0].dtype)] * len(dy)
     else:
-        transposed = [_transposed(times(x, gate), dy[0].dtype) for gate in mask]
+        transposed = [_transposed(x, gate, dy[0].dtype) for gate in mask]
     rows = tuple(range(x.ndim - 1))
     dims = ((tuple(row + 1 for row in rows), rows), ((), ()))
     pairs = zip(transposed, dy, strict=True)
     return tuple(lax.dot_general(left, right, dims) for left, right in pairs)
 
 
-def _transposed(x, dtype):
+def _transposed(x, mask, dtype):
+    if mask is not None:
+        # by itself: in one loop with the transposition it would read across the rows
+        x = _wall.materialised(times, x, mask)
     # in memory, behind the barrier: XLA for CPU has a faster kernel for such a product
     # than for one over the first dims of both
     return lax.optimization_barrier(jnp.moveaxis(x.astype(dtype), -1, 0))

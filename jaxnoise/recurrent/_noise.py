@@ -163,7 +163,8 @@ def _mask(key, place, amount, shape):
 
 def _scaled_mask(key, amount, shape, scaled):
     threshold, keep = amount
-    kept = _random.keep_mask(key, threshold, shape)
+    # shared: read at many steps, and again by the backward pass
+    kept = _random.keep_mask(key, threshold, shape, shared=True)
     one = jnp.ones((), keep.dtype)
     # nothing is kept where keep is 0, and 1/0 must not be made
     scale = one / jnp.where(keep > 0, keep, one) if scaled else one
