@@ -92,7 +92,7 @@ def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
 @functools.partial(jax.jit, static_argnames=("static",))
 def _step(weights, state, x, masks, *, static):
     kernels = _kernels(static, weights, masks)
-    ax = _inputs(static, kernels, x, masks.input)
+    ax = project(x, masks.input, kernels.input)
     state, _ = _advance(static, ax, kernels, state, masks)
     return state, times(state[-1], masks.output)
 
@@ -130,14 +130,9 @@ def _kernels(static, weights, masks):
     )
 
 
-def _inputs(static, kernels, x, mask):
-    """What the input gives to the preactivations."""
-    ax = project(x, mask, kernels.input)
-    pairs = zip(ax, kernels.bias, strict=True)
-    return tuple(a + rank(bias, a.ndim) for a, bias in pairs)
-
-
 def _advance(static, ax, kernels, state, masks):
+    # the bias here, where a loop has these in the cache anyway
+    ax = tuple(a + rank(bias, a.ndim) for a, bias in zip(ax, kernels.bias, strict=True))
     *ah, last = _by_gate(static, project(state[-1], masks.recurrent, kernels.recurrent))
     if kernels.recurrent_bias is not None:
         last = last + rank(kernels.recurrent_bias, last.ndim)
@@ -156,7 +151,7 @@ def _placed(static, kernels, xs, state, mask):
     if not jax.typeof(xs).sharding.mesh.explicit_axes:
         return state
     # only the type is used
-    ax = jax.typeof(_inputs(static, kernels, xs, mask)[0])
+    ax = jax.typeof(project(xs, mask, kernels.input)[0])
     spec = PartitionSpec(*ax.sharding.spec[1:])
     return jax.sharding.reshard(state, NamedSharding(ax.sharding.mesh, spec))
 
@@ -186,7 +181,7 @@ _recurrence = jax.custom_vjp(_plain, nondiff_argnums=(0,))
 
 def _prepare(static, kernels, xs, state, fixed, stepped, lengths):
     """A step, the matmuls of the input, and what the step takes beside these."""
-    ax = _inputs(static, kernels, xs, _merge(fixed, stepped).input)
+    ax = project(xs, _merge(fixed, stepped).input, kernels.input)
 
     def step(carry, ax, x):
         state, last = carry
