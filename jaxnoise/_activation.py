@@ -46,14 +46,15 @@ def rrelu(
     """
     key = _check.key("rrelu", key)
     x = _check.floating("rrelu", x, allow_complex=False)
-    slopes = _check.slopes("rrelu", lower, upper)
+    slopes = _check.slopes("rrelu", lower, upper, x)
     return _random_slopes(key, x, *(_gaussian.in_wide_dtype(a, x) for a in slopes))
 
 
 def mean_of_rrelu(x: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> jax.Array:
     """What a layer that is deterministic gives: the leaky ReLU of the mean slope."""
     x = _check.floating("rrelu", x, allow_complex=False)
-    ends = (_gaussian.in_wide_dtype(a, x) for a in _check.slopes("rrelu", lower, upper))
+    slopes = _check.slopes("rrelu", lower, upper, x)
+    ends = (_gaussian.in_wide_dtype(a, x) for a in slopes)
     slope = sum(ends) / 2
     return _random.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)
 

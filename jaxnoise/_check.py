@@ -4,11 +4,9 @@ Only what is known on the host is checked. A traced amount passes through and me
 formulas that are finite at both ends of its range.
 """
 
-import functools
-import inspect
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +15,12 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxnoise import _arrays
+
 Amount = float | jax.Array
 """A checked amount: a Python float where it is known, a traced scalar where not."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def known(amount: Amount, value: float) -> bool:
@@ -29,14 +31,13 @@ def known(amount: Amount, value: float) -> bool:
 def key(function: str, value: Any) -> jax.Array:
     """A typed scalar PRNG key from a typed key or from legacy uint32 key data."""
     dtype = getattr(value, "dtype", None)
-    if dtype is None or isinstance(value, np.generic):
-        mend = (
-            f"jax.random.key({value})" if isinstance(value, int) else "jax.random.key"
-        )
+    if dtype is None or isinstance(value, np.generic | jax.ShapeDtypeStruct):
+        mend = f"({value!r})" if type(value) is int and 0 <= value < 2**32 else ""
         raise TypeError(
-            f"{function}: key must be a PRNG key, got {value!r} of type "
-            f"{type(value).__name__}. Make one with {mend}."
+            f"{function}: key must be a PRNG key, got {_arrays.shown(value)} of type "
+            f"{type(value).__name__}. Make one with jax.random.key{mend}."
         )
+    _arrays.alive(function, "key", value)
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         typed = value
     elif dtype == np.uint32 and value.ndim > 0:
@@ -66,7 +67,7 @@ def floating(
     function: str, value: ArrayLike, *, allow_complex: bool = True, name: str = "x"
 ) -> jax.Array:
     """`value` as a JAX array of floating (or complex) dtype."""
-    array = value if isinstance(value, jax.Array) else jnp.asarray(value)
+    array = _arrays.array(function, name, value)
     wanted = jnp.inexact if allow_complex else jnp.floating
     if not jnp.issubdtype(array.dtype, wanted):
         kinds = "floating or complex" if allow_complex else "floating"
@@ -78,6 +79,12 @@ def floating(
         raise TypeError(
             f"{function}: {name} must have a {kinds} dtype, got {array.dtype}. {mend}"
         )
+    if array.dtype == jnp.float8_e8m0fnu:
+        raise TypeError(
+            f"{function}: {name} must have a dtype with a 0 and a sign, got "
+            f"{array.dtype}. Convert it first, for example with "
+            f"{name}.astype(jnp.float32)."
+        )
     return array
 
 
@@ -87,11 +94,12 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
         isinstance(value, int | float | np.number | np.ndarray | jax.Array)
     ):
         raise TypeError(
-            f"{function}: {name} must be a real number, got {value!r} of type "
-            f"{type(value).__name__}."
+            f"{function}: {name} must be a real number, got {_arrays.shown(value)} of "
+            f"type {type(value).__name__}."
         )
     if isinstance(value, np.ndarray | jax.Array):
-        if value.dtype == np.bool_ or jnp.issubdtype(value.dtype, jnp.complexfloating):
+        real = any(jnp.issubdtype(value.dtype, k) for k in (jnp.integer, jnp.floating))
+        if not real or isinstance(value, np.ma.MaskedArray):
             raise TypeError(
                 f"{function}: {name} must be a real number, got an array of dtype "
                 f"{value.dtype}."
@@ -103,7 +111,8 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
             )
         if isinstance(value, Tracer):
             return value
-    elif isinstance(value, np.complexfloating):
+        _arrays.alive(function, name, value)
+    elif isinstance(value, np.complexfloating | np.timedelta64):
         raise TypeError(f"{function}: {name} must be a real number, got {value!r}.")
     try:
         return float(value)
@@ -119,12 +128,12 @@ def rate(
     if not isinstance(number, jax.Array):
         if not 0.0 <= number <= 1.0:
             raise ValueError(
-                f"{function}: {name} must be in [0, 1], got {value}. It is the "
+                f"{function}: {name} must be in [0, 1], got {number}. It is the "
                 f"probability of dropping, not of keeping."
             )
         if below_one and number == 1.0:
             raise ValueError(
-                f"{function}: {name} must be in [0, 1), got {value}: the noise grows "
+                f"{function}: {name} must be in [0, 1), got {number}: the noise grows "
                 f"without bound as {name} goes to 1."
             )
     return number
@@ -134,7 +143,9 @@ def positive(function: str, name: str, value: Any) -> Amount:
     """A finite number above 0: a temperature or a length."""
     number = _scalar(function, name, value)
     if not isinstance(number, jax.Array) and not 0.0 < number < math.inf:
-        raise ValueError(f"{function}: {name} must be finite and above 0, got {value}.")
+        raise ValueError(
+            f"{function}: {name} must be finite and above 0, got {number}."
+        )
     return number
 
 
@@ -156,92 +167,90 @@ def bits(function: str, value: Any, rate: Amount) -> int:
     return number
 
 
-def magnitude(function: str, name: str, value: Any) -> Amount:
-    """A finite number that is not negative: a standard deviation or a scale."""
+def magnitude(
+    function: str, name: str, value: Any, x: jax.Array | None = None
+) -> Amount:
+    """A finite number that is not negative: a standard deviation or a scale.
+
+    Finite in the precision of the noise for `x`, where there is one.
+    """
     number = _scalar(function, name, value)
     if not isinstance(number, jax.Array) and not 0.0 <= number < math.inf:
         raise ValueError(
-            f"{function}: {name} must be finite and at least 0, got {value}."
+            f"{function}: {name} must be finite and at least 0, got {number}."
         )
+    _no_overflow(function, name, number, x)
     return number
 
 
-def finite(function: str, name: str, value: Any) -> Amount:
-    """A finite number of either sign."""
+def finite(function: str, name: str, value: Any, x: jax.Array | None = None) -> Amount:
+    """A finite number of either sign, in the precision of the noise for `x`."""
     number = _scalar(function, name, value)
     if not isinstance(number, jax.Array) and not math.isfinite(number):
-        raise ValueError(f"{function}: {name} must be finite, got {value}.")
+        raise ValueError(f"{function}: {name} must be finite, got {number}.")
+    _no_overflow(function, name, number, x)
     return number
+
+
+def _no_overflow(function: str, name: str, number: Amount, x: jax.Array | None):
+    if x is None or jnp.finfo(x.dtype).bits == 64 or isinstance(number, jax.Array):
+        return
+    if abs(number) > _FLOAT32_MAX:
+        raise ValueError(
+            f"{function}: {name} must be finite in float32, in which the noise of a "
+            f"{x.dtype} array is drawn, got {number}."
+        )
 
 
 def share(function: str, name: str, value: Any) -> Amount:
     """A fraction in [0, 1]."""
     number = _scalar(function, name, value)
     if not isinstance(number, jax.Array) and not 0.0 <= number <= 1.0:
-        raise ValueError(f"{function}: {name} must be in [0, 1], got {value}.")
+        raise ValueError(f"{function}: {name} must be in [0, 1], got {number}.")
     return number
 
 
-def slopes(function: str, lower: Any, upper: Any) -> tuple[Amount, Amount]:
+def slopes(
+    function: str, lower: Any, upper: Any, x: jax.Array | None = None
+) -> tuple[Amount, Amount]:
     """The two ends of an interval, in order where both are known."""
-    ends = finite(function, "lower", lower), finite(function, "upper", upper)
+    ends = finite(function, "lower", lower, x), finite(function, "upper", upper, x)
     if not any(isinstance(end, jax.Array) for end in ends) and ends[0] > ends[1]:
         raise ValueError(
-            f"{function}: lower must be at most upper, got {lower} and {upper}. "
+            f"{function}: lower must be at most upper, got {ends[0]} and {ends[1]}. "
             f"Swap them."
         )
     return ends
 
 
-def amounts(layer: Any) -> dict[str, Amount]:
-    """The checked amounts among the attributes of a layer, by name."""
-    name = type(layer).__name__
-    checked: dict[str, Amount] = {}
-    if hasattr(layer, "rate"):
-        checked["rate"] = rate(name, layer.rate)
-    for attribute in ("stddev", "scale", "alpha"):
-        if hasattr(layer, attribute):
-            checked[attribute] = magnitude(name, attribute, getattr(layer, attribute))
-    return checked
-
-
-def arguments(layer: Any, function: Callable[..., Any]) -> dict[str, Any]:
-    """The attributes of a layer that are parameters of its function, by name."""
-    return {name: getattr(layer, name) for name in _after_key_and_x(function)}
-
-
-@functools.cache
-def _after_key_and_x(function):
-    return tuple(inspect.signature(function).parameters)[2:]
-
-
-def dims(function: str, name: str, value: Any, ndim: int) -> tuple[int, ...]:
-    """Distinct dims as sorted non-negative ints; negative ones count from the end."""
-    items = value if isinstance(value, Sequence) else (value,)
-    found = set()
-    for item in items:
-        dim = integer(function, name, item)
-        if not -ndim <= dim < ndim:
-            raise ValueError(
-                f"{function}: {name} must be in [{-ndim}, {ndim}) for an array of "
-                f"{ndim} dims, got {value}."
-            )
-        found.add(dim % ndim)
-    if len(found) < len(items):
-        raise ValueError(f"{function}: {name} must not repeat a dim, got {value}.")
-    return tuple(sorted(found))
-
-
 def integer(function: str, name: str, value: Any) -> int:
     """A Python int from anything that is one."""
+    _arrays.alive(function, name, value)
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)
+        number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{function}: {name} must be an integer, got {value!r}."
+            f"{function}: {name} must be an integer, got {_arrays.shown(value)}."
         ) from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(
+            f"{function}: {name} must be an integer of 64 bits, got "
+            f"{_arrays.shown(value)}."
+        )
+    return number
+
+
+def items(value: Any) -> tuple[Any, ...]:
+    """What is to be checked one by one; text and what jit may trace are alone."""
+    one = isinstance(value, str | bytes | jax.Array)
+    if one or not isinstance(value, Iterable):
+        return (value,)
+    try:
+        return tuple(value)
+    except TypeError:  # an array without dims
+        return (value,)
 
 
 def count(function: str, name: str, value: Any) -> int:
@@ -254,7 +263,7 @@ def count(function: str, name: str, value: Any) -> int:
 
 def integers(function: str, name: str, value: Any) -> jax.Array:
     """A JAX array of integers."""
-    array = value if isinstance(value, jax.Array) else jnp.asarray(value)
+    array = _arrays.array(function, name, value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
             f"{function}: {name} must have an integer dtype, got {array.dtype}. "
@@ -276,7 +285,7 @@ def identifier(function: str, name: str, value: Any, dtype: np.dtype) -> int:
 
 def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     """A bool array that broadcasts to `shape`."""
-    array = jnp.asarray(value)
+    array = _arrays.array(function, "mask", value)
     if array.dtype != np.bool_:
         raise TypeError(
             f"{function}: mask must have dtype bool (True = kept), got {array.dtype}."
@@ -295,39 +304,9 @@ def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
 
 def shape(function: str, value: Any) -> tuple[int, ...]:
     """A shape: an int or a sequence of ints that are not negative."""
-    items = value if isinstance(value, Sequence) else (value,)
+    text = isinstance(value, str | bytes)
+    items = value if isinstance(value, Sequence) and not text else (value,)
     sizes = tuple(integer(function, "shape", item) for item in items)
     if any(size < 0 for size in sizes):
         raise ValueError(f"{function}: shape must not be negative, got {value}.")
     return sizes
-
-
-def spatial_dims(
-    function: str, x: jax.Array, channel_axis: Any, batch_dims: Any
-) -> tuple[int, ...]:
-    """The dims of `x` that are neither leading batch dims nor the channel axis."""
-    batch = integer(function, "batch_dims", batch_dims)
-    (channel,) = dims(function, "channel_axis", channel_axis, x.ndim)
-    if not 0 <= batch < x.ndim:
-        raise ValueError(
-            f"{function}: batch_dims must be in [0, {x.ndim}) for x of shape "
-            f"{x.shape}, got {batch}."
-        )
-    if channel < batch:
-        raise ValueError(
-            f"{function}: channel_axis must not be one of the {batch} leading batch "
-            f"dims, got {channel_axis}. Channels first is channel_axis={batch}."
-        )
-    spatial = tuple(dim for dim in range(batch, x.ndim) if dim != channel)
-    if not spatial:
-        raise ValueError(
-            f"{function}: x must have spatial dims beside its {batch} batch dims and "
-            f"its channels, got shape {x.shape}. For a single example without a batch "
-            f"dim pass batch_dims=0."
-        )
-    return spatial
-
-
-def shared(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """`shape` with size 1 on the dims that share one draw."""
-    return tuple(1 if dim in dims else size for dim, size in enumerate(shape))

@@ -13,7 +13,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _mask, _random
+from jaxnoise import _check, _dims, _mask, _random
 
 # -lambda * alpha of SELU: what it tends to for very negative inputs
 _SELU_FLOOR = np.float64(-1.7580993408473766)
@@ -72,9 +72,9 @@ def dropout(
     key = _check.key("dropout", key)
     x = _check.floating("dropout", x)
     rate = _check.rate("dropout", rate)
-    dims = _check.dims("dropout", "broadcast_dims", broadcast_dims, x.ndim)
+    dims = _dims.normalized("dropout", "broadcast_dims", broadcast_dims, x.ndim)
     bits = _check.bits("dropout", bits, rate)
-    return _mask.drop(key, x, rate, _check.shared(x.shape, dims), bits)
+    return _mask.drop(key, x, rate, _dims.shared(x.shape, dims), bits)
 
 
 def dropout_mask(
@@ -118,10 +118,12 @@ def dropout_mask(
     key = _check.key("dropout_mask", key)
     shape = _check.shape("dropout_mask", shape)
     rate = _check.rate("dropout_mask", rate)
-    dims = _check.dims("dropout_mask", "broadcast_dims", broadcast_dims, len(shape))
+    dims = _dims.normalized(
+        "dropout_mask", "broadcast_dims", broadcast_dims, len(shape)
+    )
     bits = _check.bits("dropout_mask", bits, rate)
     threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
-    mask = _sampled_mask(key, threshold, shape=_check.shared(shape, dims), bits=bits)
+    mask = _sampled_mask(key, threshold, shape=_dims.shared(shape, dims), bits=bits)
     return checkpoint_name(mask, "jaxnoise_mask")
 
 
@@ -216,9 +218,9 @@ def alpha_dropout(
     key = _check.key("alpha_dropout", key)
     x = _check.floating("alpha_dropout", x, allow_complex=False)
     rate = _check.rate("alpha_dropout", rate, below_one=True)
-    dims = _check.dims("alpha_dropout", "broadcast_dims", broadcast_dims, x.ndim)
+    dims = _dims.normalized("alpha_dropout", "broadcast_dims", broadcast_dims, x.ndim)
     bits = _check.bits("alpha_dropout", bits, rate)
-    return _alpha(key, x, rate, _check.shared(x.shape, dims), bits)
+    return _alpha(key, x, rate, _dims.shared(x.shape, dims), bits)
 
 
 def feature_alpha_dropout(
@@ -261,8 +263,8 @@ def feature_alpha_dropout(
     key = _check.key("feature_alpha_dropout", key)
     x = _check.floating("feature_alpha_dropout", x, allow_complex=False)
     rate = _check.rate("feature_alpha_dropout", rate, below_one=True)
-    dims = _check.spatial_dims("feature_alpha_dropout", x, channel_axis, batch_dims)
-    return _alpha(key, x, rate, _check.shared(x.shape, dims))
+    dims = _dims.spatial("feature_alpha_dropout", x, channel_axis, batch_dims)
+    return _alpha(key, x, rate, _dims.shared(x.shape, dims))
 
 
 def _alpha(key, x, rate, shape, bits=32):

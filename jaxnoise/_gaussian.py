@@ -47,7 +47,7 @@ def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array
     """
     key = _check.key("gaussian_noise", key)
     x = _check.floating("gaussian_noise", x)
-    stddev = _check.magnitude("gaussian_noise", "stddev", stddev)
+    stddev = _check.magnitude("gaussian_noise", "stddev", stddev, x)
     return _additive(key, x, stddev, law="normal")
 
 
@@ -80,7 +80,7 @@ def uniform_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     """
     key = _check.key("uniform_noise", key)
     x = _check.floating("uniform_noise", x, allow_complex=False)
-    scale = _check.magnitude("uniform_noise", "scale", scale)
+    scale = _check.magnitude("uniform_noise", "scale", scale, x)
     return _additive(key, x, scale, law="uniform")
 
 
@@ -116,7 +116,7 @@ def laplace_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     """
     key = _check.key("laplace_noise", key)
     x = _check.floating("laplace_noise", x, allow_complex=False)
-    scale = _check.magnitude("laplace_noise", "scale", scale)
+    scale = _check.magnitude("laplace_noise", "scale", scale, x)
     return _additive(key, x, scale, law="laplace")
 
 
@@ -199,7 +199,7 @@ def real_gaussian_dropout(
     key = _check.key("real_gaussian_dropout", key)
     x = _check.floating("real_gaussian_dropout", x)
     rate = _check.rate("real_gaussian_dropout", rate)
-    stddev = _check.magnitude("real_gaussian_dropout", "stddev", stddev)
+    stddev = _check.magnitude("real_gaussian_dropout", "stddev", stddev, x)
     if _check.known(rate, 0) or _check.known(stddev, 0):
         return x
     threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x))

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _gaussian, _random, _wall
+from jaxnoise import _check, _dims, _gaussian, _random, _wall
 
 _KEPT = 2  # beside 0 for pepper and 1 for salt
 
@@ -71,11 +71,11 @@ def salt_and_pepper(
     x = _check.floating("salt_and_pepper", x, allow_complex=False)
     rate = _check.rate("salt_and_pepper", rate)
     values = (
-        _check.finite("salt_and_pepper", "low", low),
-        _check.finite("salt_and_pepper", "high", high),
+        _check.finite("salt_and_pepper", "low", low, x),
+        _check.finite("salt_and_pepper", "high", high, x),
     )
     salt = _check.share("salt_and_pepper", "salt_vs_pepper", salt_vs_pepper)
-    dims = _check.dims("salt_and_pepper", "broadcast_dims", broadcast_dims, x.ndim)
+    dims = _dims.normalized("salt_and_pepper", "broadcast_dims", broadcast_dims, x.ndim)
     if _check.known(rate, 0):
         return x
     threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x))
@@ -85,7 +85,7 @@ def salt_and_pepper(
         else np.float32(1 - salt)
     )
     values = (_gaussian.in_wide_dtype(value, x) for value in values)
-    shape = _check.shared(x.shape, dims)
+    shape = _dims.shared(x.shape, dims)
     return _salted(key, x, threshold, pepper, *values, shape=shape)
 
 
@@ -148,7 +148,7 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     """
     key = _check.key("poisson_noise", key)
     x = _check.floating("poisson_noise", x, allow_complex=False)
-    scale = _check.magnitude("poisson_noise", "scale", scale)
+    scale = _check.magnitude("poisson_noise", "scale", scale, x)
     if _check.known(scale, 0):
         return x
     return _counted(key, x, _gaussian.in_wide_dtype(scale, x))
@@ -211,7 +211,7 @@ def speckle_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
     """
     key = _check.key("speckle_noise", key)
     x = _check.floating("speckle_noise", x)
-    stddev = _check.magnitude("speckle_noise", "stddev", stddev)
+    stddev = _check.magnitude("speckle_noise", "stddev", stddev, x)
     if _check.known(stddev, 0):
         return x
     return _gaussian.multiplicative(key, x, _gaussian.in_wide_dtype(stddev, x))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _check
+from jaxnoise import _check, _layer
 from jaxnoise._dropout import dropout
 
 NAME = "replace_dropout"
@@ -162,7 +162,7 @@ def variant(fn_or_layer: Any, rate: Any, base: type) -> Variant:
 
 def _of_layer(layer):
     """Options and amount of a layer."""
-    options = _check.arguments(layer, layer.function)
+    options = _layer.arguments(layer, layer.function)
     own = options.pop(next(iter(options)))
     # a default is nothing that was asked for
     for name, default in (("broadcast_dims", ()), ("bits", 32)):

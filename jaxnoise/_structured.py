@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _mask, _random
+from jaxnoise import _check, _dims, _mask, _random
 
 
 def spatial_dropout(
@@ -56,8 +56,8 @@ def spatial_dropout(
     key = _check.key("spatial_dropout", key)
     x = _check.floating("spatial_dropout", x)
     rate = _check.rate("spatial_dropout", rate)
-    dims = _check.spatial_dims("spatial_dropout", x, channel_axis, batch_dims)
-    return _mask.drop(key, x, rate, _check.shared(x.shape, dims))
+    dims = _dims.spatial("spatial_dropout", x, channel_axis, batch_dims)
+    return _mask.drop(key, x, rate, _dims.shared(x.shape, dims))
 
 
 def drop_path(
@@ -102,7 +102,7 @@ def drop_path(
             f"drop_path: batch_dims must be in [0, {x.ndim}] for x of shape "
             f"{x.shape}, got {batch}."
         )
-    return _mask.drop(key, x, rate, _check.shared(x.shape, tuple(range(batch, x.ndim))))
+    return _mask.drop(key, x, rate, _dims.shared(x.shape, tuple(range(batch, x.ndim))))
 
 
 def drop_block(
@@ -159,7 +159,7 @@ def drop_block(
     x = _check.floating("drop_block", x)
     rate = _check.rate("drop_block", rate)
     size = _check.integer("drop_block", "block_size", block_size)
-    dims = _check.spatial_dims("drop_block", x, channel_axis, batch_dims)
+    dims = _dims.spatial("drop_block", x, channel_axis, batch_dims)
     if len(dims) > 3:
         raise ValueError(
             f"drop_block: x must have 1 to 3 spatial dims, got {len(dims)} in shape "
@@ -196,8 +196,14 @@ def _blocks(key, x, threshold, *, size, dims, batch):
 
 
 def _spread(seeds, size, dims):
-    """True within `size` after each seed: the union of the blocks they start."""
-    window = tuple(size if dim in dims else 1 for dim in range(seeds.ndim))
-    padding = [(n - 1, n - 1) for n in window]
-    ones = (1,) * seeds.ndim
-    return lax.reduce_window(seeds, False, lax.bitwise_or, window, ones, padding)
+    """True within `size` after each seed: the union of the blocks they start.
+
+    A block is an interval in each dim: seeds make intervals in the first, these make
+    rectangles, and so on. k values are read for each of d dims, not k^d at once.
+    """
+    for spread in dims:
+        window = tuple(size if dim == spread else 1 for dim in range(seeds.ndim))
+        padding = [(n - 1, n - 1) for n in window]
+        ones = (1,) * seeds.ndim
+        seeds = lax.reduce_window(seeds, False, lax.bitwise_or, window, ones, padding)
+    return seeds

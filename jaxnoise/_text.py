@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _gaussian, _mask, _random
+from jaxnoise import _check, _dims, _gaussian, _mask, _random
 
 
 def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.Array:
@@ -46,13 +46,13 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
     https://arxiv.org/abs/1708.02182.
     """
     key = _check.key("embedding_dropout", key)
-    table = _check.floating("embedding_dropout", table)
+    table = _check.floating("embedding_dropout", table, name="table")
     rate = _check.rate("embedding_dropout", rate)
     if table.ndim == 0:
         raise ValueError(
             "embedding_dropout: table must be (vocabulary, *features), got a scalar."
         )
-    shape = _check.shared(table.shape, tuple(range(1, table.ndim)))
+    shape = _dims.shared(table.shape, tuple(range(1, table.ndim)))
     return _mask.drop(key, table, rate, shape)
 
 
@@ -105,7 +105,7 @@ def token_dropout(
     known = _check.identifier("token_dropout", "mask_id", mask_id, ids.dtype)
     spared = tuple(
         _check.identifier("token_dropout", "protected", value, ids.dtype)
-        for value in protected
+        for value in _check.items(protected)
     )
     if _check.known(rate, 0):
         return ids
@@ -169,7 +169,7 @@ def neftune_noise(
     x = _check.floating(
         "neftune_noise", embeddings, allow_complex=False, name="embeddings"
     )
-    alpha = _check.magnitude("neftune_noise", "alpha", alpha)
+    alpha = _check.magnitude("neftune_noise", "alpha", alpha, x)
     if x.ndim < 2:
         raise ValueError(
             f"neftune_noise: embeddings must be (*batch, time, features), got shape "

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _dims, _random
 
 
 def predictive_entropy(
@@ -182,7 +182,7 @@ def _variation(samples, *, axes):
 
 def sample_axis(function: str, samples: jax.Array, axis: int) -> int:
     """The axis of the samples, of which there is one at least."""
-    (dim,) = _check.dims(function, "axis", axis, samples.ndim)
+    (dim,) = _dims.normalized(function, "axis", axis, samples.ndim)
     if samples.shape[dim] == 0:
         raise ValueError(
             f"{function}: samples must have at least one sample on axis {axis}, got "
@@ -202,7 +202,7 @@ def _samples(
             f"For the probability p of one of two classes stack [1 - p, p]."
         )
     dim = sample_axis(function, array, axis)
-    (classes,) = _check.dims(function, "class_axis", class_axis, array.ndim)
+    (classes,) = _dims.normalized(function, "class_axis", class_axis, array.ndim)
     if classes == dim:
         raise ValueError(
             f"{function}: class_axis must not be the axis of the samples, got axis "

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _dims, _random
 
 
 def r_drop(logits1: ArrayLike, logits2: ArrayLike, *, axis: int = -1) -> jax.Array:
@@ -77,9 +77,9 @@ def fraternal_dropout(h1: ArrayLike, h2: ArrayLike, *, axis: int = -1) -> jax.Ar
 
     It is the mean over the features alone: take the mean over rows and steps, without
     padding. The loss of the paper is (CE_1 + CE_2) / 2 + kappa mean(L), for two passes
-    from the same state, with h the logits before the softmax and kappa = 0.15. With
-    one cross-entropy it is the Pi-model; with the second pass deterministic as well,
-    expectation-linear dropout.
+    from the same state, with h the logits before the softmax. With one cross-entropy it
+    is the Pi-model; with the second pass deterministic as well, expectation-linear
+    dropout.
 
     Args:
       h1: floating array (..., features): logits, or any output, of one pass.
@@ -181,7 +181,7 @@ def temporal_activation_regularization(
     """
     name = "temporal_activation_regularization"
     outputs = _check.floating(name, outputs, allow_complex=False, name="outputs")
-    (dim,) = _check.dims(name, "time_axis", time_axis, outputs.ndim)
+    (dim,) = _dims.normalized(name, "time_axis", time_axis, outputs.ndim)
     weight = _check.magnitude(name, "beta", beta)
     return _weighted(weight, jnp.diff(_wide(outputs), axis=dim))
 
@@ -210,7 +210,7 @@ def _two(function, names, first, second, axis):
             f"{function}: {names[1]} must have the shape of {names[0]}, {a.shape}, got "
             f"{b.shape}. They are two passes over the same inputs."
         )
-    (dim,) = _check.dims(function, "axis", axis, a.ndim)
+    (dim,) = _dims.normalized(function, "axis", axis, a.ndim)
     if a.shape[dim] == 0:
         raise ValueError(
             f"{function}: {names[0]} must not be empty on axis {axis}, got shape "

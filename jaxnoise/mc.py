@@ -22,7 +22,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random, _uncertainty
+from jaxnoise import _check, _dims, _random, _uncertainty
 from jaxnoise._uncertainty import mutual_information as mutual_information
 from jaxnoise._uncertainty import predictive_entropy as predictive_entropy
 from jaxnoise._uncertainty import variation_ratio as variation_ratio
@@ -240,7 +240,7 @@ def expected_calibration_error(
     predictions = _check.floating(
         name, predictions, allow_complex=False, name="predictions"
     )
-    (dim,) = _check.dims(name, "class_axis", class_axis, predictions.ndim)
+    (dim,) = _dims.normalized(name, "class_axis", class_axis, predictions.ndim)
     n_bins = _check.count(name, "n_bins", n_bins)
     if predictions.size == 0:
         raise ValueError(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _mask, _random
+from jaxnoise import _check, _dense, _mask, _random, _wall
 
 
 def dropconnect_dense(
@@ -87,7 +87,7 @@ def noisy_dense(
     """A NoisyNet layer: weights with factorised Gaussian noise of learned strength.
 
     Law: y = x (W + S f(e) f(d)^T) + b + s f(d), e ~ N(0, 1) i.i.d. over the inputs,
-    d ~ N(0, 1) i.i.d. over the outputs, f(a) = sign(a) sqrt|a|.
+    d ~ N(0, 1) i.i.d. over the outputs, f(a) = sign(a) sqrt(abs(a)).
     E[y] = x W + b, Var[y] = x^2 S^2 2 / pi + s^2 sqrt(2 / pi), a sum over the inputs.
 
     One draw serves the whole call, as an agent explores with one network at a time.
@@ -154,8 +154,7 @@ def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
 def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
     key_in, key_out = jax.random.split(key)
     wide, (inputs, outputs) = _random.wide_dtype(kernel), kernel.shape
-    f_in = _signed_root(_random.normal(key_in, (inputs,), wide))
-    f_out = _signed_root(_random.normal(key_out, (outputs,), wide))
+    f_in, f_out = _factor(key_in, inputs, wide), _factor(key_out, outputs, wide)
     noise = f_in.reshape(inputs, 1) * f_out.reshape(1, outputs)
     noisy = kernel.astype(wide) + sigma.astype(wide) * noise
     if bias_sigma is not None:
@@ -164,5 +163,11 @@ def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
     return _dense.dense(x, noisy, bias, precision)
 
 
-def _signed_root(a):
-    return jnp.sign(a) * jnp.sqrt(jnp.abs(a))
+def _factor(key, size, dtype):
+    """f(n) for `size` normals n, in memory: else each weight would draw two of them."""
+
+    def drawn(key):
+        n = _random.normal(key, (size,), dtype)
+        return jnp.sign(n) * jnp.sqrt(jnp.abs(n))
+
+    return _wall.materialised(drawn, key)

@@ -59,6 +59,13 @@ def test_concrete_law(rate, temperature):
     assert abs(y.var() / sd**2 - 1) <= relative
 
 
+@pytest.mark.parametrize("rate, mean", [(0.1, 0.9987), (0.5, 1.0), (0.8, 1.0078)])
+def test_concrete_mean_is_what_the_docstring_says(rate, mean):
+    logit = math.log(rate / (1 - rate))
+    assert expected(lambda u: concrete(u, logit, 0.1)) == pytest.approx(mean, abs=5e-5)
+    assert f"{mean:g} for" in (learned.concrete_dropout.__doc__ or "")
+
+
 def test_gradient_of_the_rate_is_that_of_the_expected_loss():
     """E[(y - c)^2] for x = 1.5, differentiated by finite differences of integrals."""
     x, c, logit, t, n, step = 1.5, 0.4, -1.0, 0.3, 2**20, 1e-4
@@ -100,19 +107,10 @@ def test_concrete_is_finite_at_the_ends():
     assert not learned.concrete_dropout(key(), jnp.ones(999), 80.0, 0.1).any()
 
 
-def test_concrete_shares_draws_and_keeps_dtype():
+def test_concrete_shares_draws():
     x = jnp.ones((4, 3, 2), jnp.bfloat16)
     y = learned.concrete_dropout(key(), x, 0.0, 0.1, broadcast_dims=(1,))
     assert y.dtype == x.dtype and bool((y == y[:, :1]).all())
-    keys = jax.random.split(key(1), 3)
-    batched = jax.jit(
-        jax.vmap(lambda k: learned.concrete_dropout(k, jnp.ones(9), 0.0, 0.1))
-    )
-    loop = [
-        learned.concrete_dropout(k, jnp.ones(9), 0.0, 0.1)
-        for k in jax.random.clone(keys)
-    ]
-    np.testing.assert_allclose(batched(keys), loop, rtol=1e-5, atol=1e-6)
 
 
 def test_concrete_regularizer_is_that_of_the_paper():
@@ -351,17 +349,10 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_keys_batches_dtypes_and_residuals(name):
+def test_backward_keeps_what_it_was_given(name):
+    """The laws of `jaxnoise.testing` have one input; here a kernel of several."""
     function, amount = getattr(learned, name), CALLS[name]
-    keys = jax.random.split(key(2), 3)
-    batched = jax.jit(jax.vmap(lambda k: function(k, X, KERNEL, amount, bias=BIAS)))
-    loop = [function(k, X, KERNEL, amount, bias=BIAS) for k in jax.random.clone(keys)]
-    np.testing.assert_allclose(batched(keys), loop, rtol=1e-5, atol=1e-5)
-    assert not (loop[0] == loop[1]).any()
-    low = jax.eval_shape(function, key(3), X.astype(jnp.bfloat16), KERNEL, amount)
-    assert low.dtype == jnp.bfloat16 and low.shape == (5, 4)
-
-    _, backward = jax.vjp(lambda w: function(key(3), X, w, amount), KERNEL)
+    _, backward = jax.vjp(lambda w, a: function(key(3), X, w, a), KERNEL, amount)
     for leaf in jax.tree.leaves(backward):
         if getattr(leaf, "shape", ()) in ((3, 4), (5, 4)):
             known = (KERNEL, jnp.broadcast_to(amount, (3, 4)))
@@ -527,13 +518,43 @@ def test_errors():
                 getattr(module, name)(*widths, 0.0, **more)
         with pytest.raises(ValueError, match="features must be at least 1, got 0"):
             module.FlipoutDense(*widths[:-1], 0, **more)
-    with pytest.raises(ValueError, match=r"followed_by must be a module with a param"):
+    with pytest.raises(
+        TypeError, match=r"FlipoutDense: stddev is where learning starts"
+    ):
+        jax.jit(lambda stddev: jnn.FlipoutDense(4, stddev))(0.1)
 
-        class Model(nn.Module):
-            @nn.compact
-            def __call__(self, x):
-                follower = nn.LayerNorm()
-                drop = jnn.ConcreteDropout(deterministic=True)
-                return drop(x, followed_by=follower)
 
-        Model().init(key(), X)
+class Followed(nn.Module):
+    follower: nn.Module
+
+    @nn.compact
+    def __call__(self, x):
+        drop = jnn.ConcreteDropout(deterministic=True)
+        return drop(x, followed_by=self.follower)
+
+
+@pytest.mark.parametrize(
+    "follower, got",
+    [
+        (nn.LayerNorm(), "none"),
+        # with K = 2, which are not the 4 units that are dropped
+        (nn.Conv(4, (3,), feature_group_count=2), r"one of shape \(3, 2, 4\)"),
+        (nn.DenseGeneral((2, 3)), r"one of shape \(4, 2, 3\)"),
+    ],
+)
+def test_concrete_wants_the_kernel_of_its_units(follower, got):
+    wanted = rf"followed_by must be .* 'kernel' \(\.\.\., 4, out\), got {got}\. Call"
+    with pytest.raises(ValueError, match=wanted):
+        jax.eval_shape(Followed(follower).init, key(), jnp.ones((5, 7, 4)))
+
+
+def test_concrete_takes_kernels_in_a_box():
+    """Metadata of partitioning, which flax wraps around a parameter."""
+    init = nn.with_partitioning(nn.initializers.ones, (None, "model"))
+    model = Followed(nn.Dense(2, kernel_init=init))
+    variables = model.init(key(), X)
+    _, state = model.apply(variables, X, mutable=["losses"])
+    (kl,) = jax.tree.leaves(state["losses"])
+    ones, logit = jnp.ones((3, 2)), math.log(0.1 / 0.9)
+    expected = learned.concrete_dropout_regularizer(logit, ones, 1.0)
+    np.testing.assert_allclose(kl, expected, rtol=1e-6)

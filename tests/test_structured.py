@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
+from jaxnoise import _structured
 
 
 @pytest.fixture
@@ -78,6 +79,26 @@ def test_drop_block_against_loops_in_numpy(key, spatial, size):
     expected = np.where(mask, np.asarray(x, np.float64) * scale, 0)
     np.testing.assert_allclose(jn.drop_block(key, x, 0.3, size), expected, rtol=1e-6)
     assert 0 < mask.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "dims"),
+    [
+        ((2, 9, 3), 4, (1,)),
+        ((2, 3, 8, 7), 5, (2, 3)),
+        ((2, 5, 3, 4, 6), 2, (1, 3, 4)),
+        ((0, 4, 4, 2), 2, (1, 2)),
+    ],
+)
+def test_drop_block_spreads_seeds_as_one_window_over_all_dims(shape, size, dims):
+    seeds = np.random.default_rng(0).random(shape) < 0.05
+    window = [size if dim in dims else 1 for dim in range(len(shape))]
+    padding, ones = [(n - 1, n - 1) for n in window], (1,) * len(shape)
+    expected = jax.lax.reduce_window(
+        seeds, False, jax.lax.bitwise_or, window, ones, padding
+    )
+    np.testing.assert_array_equal(_structured._spread(seeds, size, dims), expected)
+    assert expected.any() or not expected.size
 
 
 def test_drop_block_channels_first_is_channels_last_transposed(key):

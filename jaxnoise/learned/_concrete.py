@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _dims, _random
 
 
 def concrete_dropout(
@@ -42,7 +42,7 @@ def concrete_dropout(
       TypeError: x is not floating, or key is not a key.
 
     Sharp bits: the mean is x only as the temperature goes to 0. At temperature 0.1,
-    E[y] / x is 0.9985 for p = 0.1, 1 for 0.5 and 1.010 for 0.8.
+    E[y] / x is 0.9987 for p = 0.1, 1 for 0.5 and 1.0078 for 0.8.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -58,10 +58,12 @@ def concrete_dropout(
     x = _check.floating("concrete_dropout", x, allow_complex=False)
     logit_rate = _check.finite("concrete_dropout", "logit_rate", logit_rate)
     temperature = _check.positive("concrete_dropout", "temperature", temperature)
-    dims = _check.dims("concrete_dropout", "broadcast_dims", broadcast_dims, x.ndim)
+    dims = _dims.normalized(
+        "concrete_dropout", "broadcast_dims", broadcast_dims, x.ndim
+    )
     wide = _random.wide_dtype(x)
     amounts = (jnp.asarray(amount, wide) for amount in (logit_rate, temperature))
-    return _concrete(key, x, *amounts, shape=_check.shared(x.shape, dims))
+    return _concrete(key, x, *amounts, shape=_dims.shared(x.shape, dims))
 
 
 def concrete_dropout_regularizer(
@@ -124,8 +126,10 @@ def _concrete(key, x, logit_rate, temperature, *, shape):
     low = np.nextafter(wide.type(-1), wide.type(0))
     v = _random.uniform(key, shape, wide, low, _random.sharding_like(x, shape))
     # u = (1 + v) / 2, which is neither 0 nor 1
-    logit_u = jnp.log1p(v) - jnp.log1p(-v)
-    # (1 - z) / (1 - p) as one exponential: at rates near 1 both are 0 in float32
+    # of u / (1 - u): one logarithm is cheaper than two
+    logit_u = jnp.log((1 + v) / (1 - v))
     dropped = (logit_rate + logit_u) / temperature
-    log_scale = jax.nn.softplus(logit_rate) - jax.nn.softplus(dropped)
-    return _random.in_wide(lambda real: real * jnp.exp(log_scale), x)
+    # (1 - z) / (1 - p): at rates near 1 both are 0 in float32
+    above = jnp.exp(jax.nn.softplus(logit_rate) - jnp.maximum(dropped, 0))
+    scale = above / (1 + jnp.exp(-jnp.abs(dropped)))
+    return _random.in_wide(lambda real: real * scale, x)

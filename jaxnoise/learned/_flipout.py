@@ -46,7 +46,8 @@ def flipout_dense(
       TypeError: an array that is not floating, or key is not a key.
 
     Sharp bits: uncorrelated is not independent: the squares of the noise of two
-    examples are correlated, for they share n.
+    examples are correlated, for they share n. For bfloat16 x both products are in
+    bfloat16, and so is their sum.
 
     Example:
       >>> import jax, jax.numpy as jnp

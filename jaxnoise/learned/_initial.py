@@ -22,6 +22,17 @@ def logit(function: str, rate: Any) -> float:
     return math.log(number) - math.log1p(-number)
 
 
+def log_variance(function: str, stddev: Any) -> float:
+    """log(stddev^2), for weights of that standard deviation."""
+    number = _check.positive(function, "stddev", stddev)
+    if not isinstance(number, float):
+        raise TypeError(
+            f"{function}: stddev is where learning starts and must be a known number, "
+            f"got {stddev!r}."
+        )
+    return 2 * math.log(number)
+
+
 def alpha_shape(
     function: str, alpha_per: Any, inputs: int, outputs: int
 ) -> tuple[int, ...]:

@@ -7,7 +7,6 @@
 Without `mutable=["losses"]` nothing is sown. With noise off it is sown all the same.
 """
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +16,7 @@ from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dense, learned
 from jaxnoise.learned import _initial
-from jaxnoise.linen._layers import _merged
+from jaxnoise.linen._noise_layer import merged
 from jaxnoise.linen._weights import DenseLayer, Parameters, sow_kl
 
 
@@ -78,19 +77,19 @@ class ConcreteDropout(nn.Module):
           inputs: floating array of any shape.
           deterministic: True for no noise. Here or in the constructor, not in both.
           rng: PRNG key, used as it is; by default one from `make_rng`.
-          followed_by: the module that takes the noisy units, with a parameter `kernel`,
-            on which the cost of the noise depends. Without it nothing is sown: add
-            `jaxnoise.learned.concrete_dropout_regularizer` to the loss.
+          followed_by: the module that takes the noisy units, with a parameter `kernel`
+            (..., in, out), on which the cost of the noise depends. Without it nothing
+            is sown: add `jaxnoise.learned.concrete_dropout_regularizer` to the loss.
 
         Returns:
           The noisy units, or `followed_by` of them.
 
         Raises:
-          ValueError: deterministic given twice or not at all, or a module without a
-            kernel.
+          ValueError: deterministic given twice or not at all, or a module whose kernel
+            is not that of the units.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        off = _merged(self, deterministic)
+        off = merged(self, deterministic)
         start = nn.initializers.constant(_initial.logit("ConcreteDropout", self.rate))
         logit_rate: Any = self.param("logit_rate", start, (), jnp.float32)
         y = inputs
@@ -101,15 +100,18 @@ class ConcreteDropout(nn.Module):
         if followed_by is None:
             return y
         y = followed_by(y)  # pyright: ignore[reportCallIssue]
-        found = followed_by.variables.get("params", {})
-        if "kernel" not in found:
+        kernel = nn.unbox(followed_by.variables.get("params", {})).get("kernel")
+        units, shape = jnp.shape(inputs)[-1], getattr(kernel, "shape", ())
+        # of a grouped convolution, or of several features, K would be another number
+        if shape[-2:-1] != (units,):
+            got = f"one of shape {shape}" if shape else "none"
             raise ValueError(
                 f"ConcreteDropout: followed_by must be a module with a parameter "
-                f"'kernel', got one with {sorted(found)}. Call it yourself, and add "
+                f"'kernel' (..., {units}, out), got {got}. Call it yourself, and add "
                 f"jaxnoise.learned.concrete_dropout_regularizer to the loss."
             )
         regularizer, scale = learned.concrete_dropout_regularizer, self.length_scale
-        sow_kl(self, lambda: regularizer(logit_rate, found["kernel"], scale))
+        sow_kl(self, lambda: regularizer(logit_rate, kernel, scale))
         return y
 
 
@@ -165,7 +167,27 @@ class VariationalDense(DenseLayer):
         return kl.sum() * (parameters["kernel"].size // kl.size)
 
 
-class SparseVariationalDense(DenseLayer):
+class NormalDense(DenseLayer, kw_only=True):
+    """Base of the layers whose weights are normal: each has a `log_variance`.
+
+    A child declares `stddev` again, for it to be positional.
+    """
+
+    stddev: float
+
+    def __post_init__(self):
+        self._start()
+        super().__post_init__()
+
+    def noise_parameters(self, inputs: int):
+        init = nn.initializers.constant(self._start())
+        return {"log_variance": (init, (inputs, self.features))}
+
+    def _start(self):
+        return _initial.log_variance(type(self).__name__, self.stddev)
+
+
+class SparseVariationalDense(NormalDense):
     """`jaxnoise.learned.sparse_variational_dense` as a layer.
 
     Parameters: `kernel`, `bias` and `log_variance`. Without noise it is
@@ -195,13 +217,8 @@ class SparseVariationalDense(DenseLayer):
     threshold: float = 3.0
 
     def __post_init__(self):
-        _check.positive("SparseVariationalDense", "stddev", self.stddev)
         _check.finite("SparseVariationalDense", "threshold", self.threshold)
         super().__post_init__()
-
-    def noise_parameters(self, inputs: int):
-        init = nn.initializers.constant(2 * math.log(self.stddev))
-        return {"log_variance": (init, (inputs, self.features))}
 
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, log_variance = parameters["kernel"], parameters["log_variance"]
@@ -219,7 +236,7 @@ class SparseVariationalDense(DenseLayer):
         return learned.variational_kl(log_alpha).sum()
 
 
-class FlipoutDense(DenseLayer):
+class FlipoutDense(NormalDense):
     """`jaxnoise.learned.flipout_dense` as a layer: Gaussian weights, Gaussian prior.
 
     Parameters: `kernel`, `bias` and `log_variance`. Without noise the layer is
@@ -249,13 +266,8 @@ class FlipoutDense(DenseLayer):
     prior_stddev: ArrayLike = 1.0
 
     def __post_init__(self):
-        _check.positive("FlipoutDense", "stddev", self.stddev)
         _check.positive("FlipoutDense", "prior_stddev", self.prior_stddev)
         super().__post_init__()
-
-    def noise_parameters(self, inputs: int):
-        init = nn.initializers.constant(2 * math.log(self.stddev))
-        return {"log_variance": (init, (inputs, self.features))}
 
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, stddev = parameters["kernel"], jnp.exp(parameters["log_variance"] / 2)

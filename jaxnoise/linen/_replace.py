@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise import _replace
-from jaxnoise.linen._layers import Dropout, NoiseLayer, _merged
+from jaxnoise.linen._dropout import Dropout
+from jaxnoise.linen._noise_layer import NoiseLayer, merged
 
 # which replacement holds in this thread: a part of the key of every jit cache
 _active = jax.make_user_context(None)
@@ -149,7 +150,7 @@ def _is_dropout(context):
 def _dropout(variant, path, module, inputs, deterministic=None, rng=None):
     """The call of a Dropout, with the variant in its place."""
     if isinstance(module, Dropout):
-        off = _merged(module, deterministic)
+        off = merged(module, deterministic)
     else:
         off = nn.merge_param("deterministic", module.deterministic, deterministic)
     if off:

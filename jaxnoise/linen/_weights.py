@@ -14,8 +14,8 @@ from flax.linen.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, weights
-from jaxnoise.linen._layers import _merged
+from jaxnoise import _check, _dense, _layer, weights
+from jaxnoise.linen._noise_layer import merged
 
 Parameters = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ class DenseLayer(nn.Module, kw_only=True):
 
     def __post_init__(self):
         _check.count(type(self).__name__, "features", self.features)
-        _check.amounts(self)
+        _layer.amounts(self)
         super().__post_init__()
 
     def noise_parameters(
@@ -90,7 +90,7 @@ class DenseLayer(nn.Module, kw_only=True):
           ValueError: deterministic given twice or not at all.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        off = _merged(self, deterministic)
+        off = merged(self, deterministic)
         array = jnp.asarray(inputs)
         parameters = self._parameters(array.shape[-1])
         kernel, bias = parameters["kernel"], parameters["bias"]
@@ -158,7 +158,7 @@ class DropConnectDense(DenseLayer):
     rate: ArrayLike
 
     def is_off(self) -> bool:
-        return _check.known(_check.amounts(self)["rate"], 0)
+        return _check.known(_layer.amounts(self)["rate"], 0)
 
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, bias = parameters["kernel"], parameters["bias"]

@@ -6,7 +6,6 @@
 It is a function of the parameters: nothing has to be called before.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -17,7 +16,7 @@ from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dense, learned
 from jaxnoise.learned import _initial
-from jaxnoise.nnx._layers import NoiseLayer, Options
+from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 from jaxnoise.nnx._weights import DenseLayer, DenseOptions
 
 
@@ -125,7 +124,25 @@ class VariationalDense(DenseLayer):
         return kl.sum() * (self.in_features * self.out_features // kl.size)
 
 
-class SparseVariationalDense(DenseLayer):
+class NormalDense(DenseLayer):
+    """Base of the layers whose weights are normal: each has a `log_variance`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        stddev: float,
+        *,
+        rngs: nnx.Rngs,
+        **options: Unpack[DenseOptions],
+    ):
+        start = _initial.log_variance(type(self).__name__, stddev)
+        super().__init__(in_features, out_features, rngs=rngs, **options)
+        sizes, dtype = (in_features, out_features), _param_dtype(options)
+        self.log_variance = nnx.Param(jnp.full(sizes, start, dtype))
+
+
+class SparseVariationalDense(NormalDense):
     """`jaxnoise.learned.sparse_variational_dense` as a layer.
 
     Parameters: `kernel`, `bias` and `log_variance`. Without noise it is
@@ -157,12 +174,8 @@ class SparseVariationalDense(DenseLayer):
         rngs: nnx.Rngs,
         **options: Unpack[DenseOptions],
     ):
-        _check.positive("SparseVariationalDense", "stddev", stddev)
         _check.finite("SparseVariationalDense", "threshold", threshold)
-        super().__init__(in_features, out_features, rngs=rngs, **options)
-        start = 2 * math.log(stddev)
-        sizes, dtype = (in_features, out_features), _param_dtype(options)
-        self.log_variance = nnx.Param(jnp.full(sizes, start, dtype))
+        super().__init__(in_features, out_features, stddev, rngs=rngs, **options)
         self.threshold = threshold
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
@@ -188,7 +201,7 @@ class SparseVariationalDense(DenseLayer):
         return learned.sparsity(kernel, log_variance, threshold=self.threshold)
 
 
-class FlipoutDense(DenseLayer):
+class FlipoutDense(NormalDense):
     """`jaxnoise.learned.flipout_dense` as a layer: Gaussian weights, Gaussian prior.
 
     Parameters: `kernel`, `bias` and `log_variance`. Without noise the layer is
@@ -220,12 +233,8 @@ class FlipoutDense(DenseLayer):
         rngs: nnx.Rngs,
         **options: Unpack[DenseOptions],
     ):
-        _check.positive("FlipoutDense", "stddev", stddev)
         _check.positive("FlipoutDense", "prior_stddev", prior_stddev)
-        super().__init__(in_features, out_features, rngs=rngs, **options)
-        start = 2 * math.log(stddev)
-        sizes, dtype = (in_features, out_features), _param_dtype(options)
-        self.log_variance = nnx.Param(jnp.full(sizes, start, dtype))
+        super().__init__(in_features, out_features, stddev, rngs=rngs, **options)
         self.prior_stddev = prior_stddev
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:

@@ -12,7 +12,8 @@ from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _replace
-from jaxnoise.nnx._layers import Dropout, NoiseLayer, Options
+from jaxnoise.nnx._dropout import Dropout
+from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
 Model = TypeVar("Model")
 

@@ -13,8 +13,8 @@ from flax.nnx.nn.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, weights
-from jaxnoise.nnx._layers import NoiseLayer, Source
+from jaxnoise import _check, _dense, _layer, weights
+from jaxnoise.nnx._noise_layer import NoiseLayer, Source
 
 
 class DenseOptions(TypedDict, total=False):
@@ -53,7 +53,7 @@ class DenseLayer(NoiseLayer):
         rngs: nnx.Rngs,
     ):
         name = type(self).__name__
-        _check.amounts(self)
+        _layer.amounts(self)
         _check.count(name, "in_features", in_features)
         _check.count(name, "out_features", out_features)
         if not isinstance(rngs, nnx.Rngs):
@@ -157,7 +157,7 @@ class DropConnectDense(DenseLayer):
         super().__init__(in_features, out_features, rngs=rngs, **options)
 
     def is_off(self) -> bool:
-        return _check.known(_check.amounts(self)["rate"], 0)
+        return _check.known(_layer.amounts(self)["rate"], 0)
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, _ = self._weights()

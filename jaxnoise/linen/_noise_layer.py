@@ -1,0 +1,83 @@
+"""The base of the noise layers: when to draw and with which key, no more.
+
+Constructors take the amounts of the pure function, then its options, then
+`deterministic` and `rng_collection`. Calls are those of `flax.linen.Dropout`.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+from jax.typing import ArrayLike
+
+from jaxnoise import _check, _layer
+
+
+class NoiseLayer(nn.Module):
+    """Base of the layers: checks the amounts, finds the key, calls the function.
+
+    A child has the pure `function`, a field for each of its parameters after the key
+    and x, and after these the fields `deterministic` and `rng_collection`.
+    """
+
+    function: ClassVar[Callable[..., jax.Array]]
+
+    def __post_init__(self):
+        _layer.amounts(self)
+        super().__post_init__()
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        """The pure function with the amounts and options of this layer."""
+        return self.function(key, x, **_layer.arguments(self, self.function))
+
+    def without_noise(self, x: Any) -> Any:
+        """The output of a deterministic layer."""
+        return x
+
+    def without_key(self, x: Any) -> Any:
+        """The output where the amounts leave nothing to draw, else None."""
+        amounts = _layer.amounts(self).values()
+        return x if any(_check.known(amount, 0) for amount in amounts) else None
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        deterministic: bool | None = None,
+        rng: jax.Array | None = None,
+    ) -> Any:
+        """Noise on `inputs`, or `inputs` as they are if `deterministic`.
+
+        Args:
+          inputs: what the pure function takes as x.
+          deterministic: True for no noise. Here or in the constructor, not in both.
+          rng: PRNG key, used as it is; by default one from `make_rng`.
+
+        Raises:
+          ValueError: deterministic given twice or not at all.
+          flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
+        """
+        return self._called(inputs, deterministic, rng, self.noisy)
+
+    def _called(self, inputs, deterministic, rng, noisy):
+        if merged(self, deterministic):
+            return self.without_noise(inputs)
+        output = self.without_key(inputs)
+        if output is not None:
+            return output
+        key = self.make_rng(self.rng_collection) if rng is None else rng
+        return noisy(key, inputs)
+
+
+def merged(layer: Any, at_call: bool | None) -> bool:
+    """`deterministic` from the constructor or the call."""
+    name, at_construction = type(layer).__name__, layer.deterministic
+    if (at_call is None) == (at_construction is None):
+        state = "is missing" if at_call is None else "was given twice"
+        raise ValueError(
+            f"{name}: deterministic {state}. Pass it once, either to the constructor, "
+            f"{name}(..., deterministic=not train), or to the call, "
+            f"layer(x, deterministic=not train); True switches the noise off."
+        )
+    return at_construction if at_call is None else at_call
