@@ -4,75 +4,58 @@ scikit-learn's digits (1797 images of 8 x 8 pixels, nothing is downloaded), half
 train on and half to test on. Each layer is put into a net that it suits, and each net
 is also trained without noise, from the same initial parameters and on the same batches.
 All seeds train at once under `jax.vmap`. Prints accuracy and negative log-likelihood on
-the test half and draws the test curves. Every key derives from (seed, step) by
-`fold_in`: two runs with the same arguments print the same numbers.
+the test half and draws the test curves. Every key derives from (seed, step), by
+`jaxnoise.keys`: two runs with the same arguments print the same numbers, and a run that
+was killed and resumed ends with the same bits as one that was not.
 
     python examples/digits.py                            # all, with flax.linen
     python examples/digits.py --api nnx --epochs 10 --seeds 5
     python examples/digits.py --only Dropout DropPath    # these and their baselines
+    python examples/digits.py --checkpoint run1 --resume     # start, or go on
 """
 
 import argparse
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from checkpoints import Checkpoints
+from digits_data import Data, load_data
 from digits_nets import CASES, Case, linen_net, nnx_net
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from digits_report import Result, draw_curves, show_table
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from scipy.special import softmax
-from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.model_selection import train_test_split
+
+from jaxnoise import keys
 
 BATCH, LEARNING_RATE = 32, 4e-3
 NETS = {"linen": linen_net, "nnx": nnx_net}
 
 
-class Data(NamedTuple):
-    train_x: np.ndarray
-    test_x: np.ndarray
-    train_y: np.ndarray
-    test_y: np.ndarray
+class State(NamedTuple):
+    """Of one case, every leaf with the seeds as its first dim."""
 
-
-def load_data() -> Data:
-    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
-    images = (pixels / 16).reshape(-1, 8, 8, 1).astype(np.float32)
-    split = train_test_split(
-        images, labels, test_size=0.5, random_state=0, stratify=labels
-    )
-    return Data(*map(np.asarray, split))
-
-
-class Result(NamedTuple):
-    """Test accuracy and test negative log-likelihood, (epochs, seeds)."""
-
-    case: Case
-    accuracy: np.ndarray
-    nll: np.ndarray
+    params: Any
+    optimizer: Any
 
 
 class Trainer:
     """What the cases of one net share: data, keys, initial parameters, evaluation."""
 
     def __init__(self, net: str, make_net, data: Data, seeds: range, epochs: int):
-        self.make_net, self.data, self.epochs = make_net, data, epochs
+        self.make_net, self.data = make_net, data
         self.steps = len(data.train_x) // BATCH
         roots = [jax.random.key(seed) for seed in seeds]
-        # one key each for the parameters, the order of the images and the noise
         init_keys, self.order_keys, self.noise_keys = (
-            jnp.stack([jax.random.fold_in(root, use) for root in roots])
-            for use in range(3)
+            jnp.stack([keys.named_key(root, use) for root in roots])
+            for use in ("params", "order of the images", "noise")
         )
         init, apply = make_net(Case(net))
         self.params = jax.vmap(init)(init_keys)
@@ -80,17 +63,14 @@ class Trainer:
         decay = optax.cosine_decay_schedule(LEARNING_RATE, epochs * self.steps)
         self.optimizer = optax.adam(decay)
 
-    def run(self, case: Case, tick: Callable[[], None]) -> Result:
-        update = self.update_of(case)
-        params, scores = self.params, []
-        state = jax.vmap(self.optimizer.init)(params)
-        for epoch in range(self.epochs):
-            for step, index in enumerate(self.batches(epoch), epoch * self.steps):
-                params, state = update(params, state, self.noise_keys, step, index)
-            scores.append(self.scores(params))
-            tick()
-        accuracy, nll = np.moveaxis(np.array(scores), -1, 0)
-        return Result(case, accuracy, nll)
+    def start(self) -> State:
+        return State(self.params, jax.vmap(self.optimizer.init)(self.params))
+
+    def train_epoch(self, update, state: State, epoch: int) -> State:
+        """The state after an epoch; which one it is decides its batches and noise."""
+        for step, index in enumerate(self.batches(epoch), epoch * self.steps):
+            state = update(state, self.noise_keys, step, index)
+        return state
 
     def update_of(self, case: Case):
         """One optimiser step of every seed, jit-compiled."""
@@ -102,12 +82,12 @@ class Trainer:
             entropy = optax.softmax_cross_entropy_with_integer_labels
             return entropy(logits, labels[index]).mean()
 
-        def update(params, state, key, step, index):
-            grads = jax.grad(loss)(params, jax.random.fold_in(key, step), index)
-            updates, state = self.optimizer.update(grads, state)
-            return optax.apply_updates(params, updates), state
+        def update(state, key, step, index):
+            grads = jax.grad(loss)(state.params, keys.step_key(key, step), index)
+            updates, optimizer = self.optimizer.update(grads, state.optimizer)
+            return State(optax.apply_updates(state.params, updates), optimizer)
 
-        return jax.jit(jax.vmap(update, (0, 0, 0, None, 0)))
+        return jax.jit(jax.vmap(update, (0, 0, None, 0)))
 
     def batches(self, epoch: int) -> np.ndarray:
         """Indices of the images, (steps, seeds, BATCH), in a new order every epoch."""
@@ -128,97 +108,67 @@ class Trainer:
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _permutations(keys, epoch, size):
-    fold = jax.vmap(jax.random.fold_in, (0, None))
-    return jax.vmap(lambda key: jax.random.permutation(key, size))(fold(keys, epoch))
+def _permutations(order_keys, epoch, size):
+    def permutation(key):
+        return jax.random.permutation(keys.step_key(key, epoch), size)
+
+    return jax.vmap(permutation)(order_keys)
 
 
-def train_all(cases: Sequence[Case], make_net, seeds: range, epochs: int):
-    """One result a case, behind a progress bar on stderr."""
-    data, trainers, results = load_data(), {}, []
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(cases) * epochs)
-        for case in cases:
-            progress.update(task, description=f"{case.net} {case.label}")
-            if case.net not in trainers:
-                trainers[case.net] = Trainer(case.net, make_net, data, seeds, epochs)
-            tick = functools.partial(progress.advance, task)
-            results.append(trainers[case.net].run(case, tick))
-    return results
+def train_all(
+    cases: Sequence[Case],
+    make_net,
+    seeds: range,
+    epochs: int,
+    checkpoints: Checkpoints | None = None,
+) -> list[Result]:
+    """One result a case, behind a progress bar on stderr.
 
-
-def show_table(results: Sequence[Result], title: str) -> None:
-    baselines = {r.case.net: r.nll[-1] for r in results if not r.case.amounts}
-    table = Table("net", "noise", "where", title=title)
-    for column in ("accuracy, %", "NLL, nats", "NLL - NLL of none"):
-        table.add_column(column, justify="right")
-    for result in results:
-        case, nll = result.case, result.nll[-1]
-        if not case.amounts:
-            table.add_section()
-        accuracy = _over_seeds(100 * result.accuracy[-1], "{:.2f}")
-        change = _over_seeds(nll - baselines[case.net], "{:+.4f}")
-        table.add_row(
-            *(case.net, case.label, case.place, accuracy, _over_seeds(nll, "{:.4f}")),
-            change if case.amounts else "",
-        )
-    Console(width=116).print(table)
-
-
-def _over_seeds(values: np.ndarray, style: str) -> str:
-    """The mean and, where there are two seeds or more, the standard deviation."""
-    mean = style.format(values.mean())
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {style.replace('+', '').format(values.std(ddof=1))}"
-
-
-def draw_curves(results: Sequence[Result], title: str, path: Path) -> None:
-    """Test NLL by epoch: a panel for each net and place, each with its baseline."""
-    layers = dict.fromkeys(case.layer for case in CASES if case.amounts)
-    shades = [*colormaps["tab10"](np.arange(10)), "navy"]
-    colours = dict(zip(layers, shades, strict=True))
-    baselines = {r.case.net: r for r in results if not r.case.amounts}
-    panels = dict.fromkeys((r.case.net, r.case.place) for r in results if r.case.place)
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure((3.3 * columns + 2.2, 2.9 * rows + 0.6), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_axis_off()
-    for ax, (net, place) in zip(axes.flat, panels, strict=False):
-        _curve(ax, baselines[net], "black", "--")
-        for result in results:
-            if (result.case.net, result.case.place) == (net, place):
-                _curve(ax, result, colours[result.case.layer], "-")
-        ax.set_title(f"{net}, noise on {place}", fontsize=10)
-        ax.set_yscale("log")
-        ax.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2])
-        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.grid(alpha=0.3)
-    figure.supxlabel("epoch")
-    figure.supylabel("test NLL, nats per image")
-    figure.suptitle(title)
-    lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
-    figure.legend(lines.values(), lines, loc="outside right center", frameon=False)
-    figure.savefig(path, dpi=120)
-
-
-def _curve(ax, result: Result, colour, line: str) -> None:
-    epochs = np.arange(1, len(result.nll) + 1)
-    low, high = result.nll.min(1), result.nll.max(1)
-    ax.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.plot(epochs, result.nll.mean(1), line, color=colour, label=result.case.layer)
+    A checkpoint, after each epoch of each case, has the scores of all epochs so far and
+    the state of the case at work.
+    """
+    data = load_data()
+    trainer_of = functools.cache(
+        lambda net: Trainer(net, make_net, data, seeds, epochs)
+    )
+    done, scores = 0, [[] for _ in cases]
+    state: Any = None
+    if checkpoints and checkpoints.step:
+        case = cases[(checkpoints.step - 1) // epochs]
+        done, state, scores = checkpoints.restore(trainer_of(case.net).start())
+        print(f"resumed after {done} epochs of {len(cases) * epochs}")
+    try:
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=len(cases) * epochs, completed=done)
+            for number, case in enumerate(cases[done // epochs :], done // epochs):
+                progress.update(task, description=f"{case.net} {case.label}")
+                trainer, first = trainer_of(case.net), done % epochs
+                update = trainer.update_of(case)
+                state = state if first else trainer.start()
+                for epoch in range(first, epochs):
+                    state = trainer.train_epoch(update, state, epoch)
+                    scores[number].append(trainer.scores(state.params))
+                    done += 1
+                    if checkpoints:
+                        checkpoints.save(done, state, scores)
+                    progress.advance(task)
+    finally:  # let what is being written come to its end
+        if checkpoints:
+            checkpoints.close()
+    moved = (np.moveaxis(np.array(each), -1, 0) for each in scores)
+    return [Result(c, *m) for c, m in zip(cases, moved, strict=True)]
 
 
 def main(argv: Sequence[str] | None = None) -> list[Result]:
     arguments = parse(argv)
-    wanted = set(arguments.only or (case.layer for case in CASES))
-    nets = {case.net for case in CASES if case.layer in wanted}
-    cases = [c for c in CASES if c.net in nets and (not c.amounts or c.layer in wanted)]
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
-    results = train_all(cases, NETS[arguments.api], seeds, arguments.epochs)
+    results = train_all(
+        arguments.cases,
+        NETS[arguments.api],
+        seeds,
+        arguments.epochs,
+        arguments.checkpoints,
+    )
     title = f"digits, {arguments.api}, {arguments.epochs} epochs, {len(seeds)} seeds"
     show_table(results, f"{title} (mean ± standard deviation over seeds)")
     path = arguments.out / f"digits_{arguments.api}.png"
@@ -235,13 +185,41 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=_positive, default=3, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder")
+    parser.add_argument("--checkpoint", type=Path, help="folder")
+    parser.add_argument("--resume", action="store_true", help="from the checkpoint")
     layers = [case.layer for case in CASES if case.amounts]
     parser.add_argument("--only", nargs="+", choices=layers, metavar="LAYER")
     arguments = parser.parse_args(argv)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        parser.error(f"argument --out: must be a folder, got the file {arguments.out}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        prepare(arguments)
+    except ValueError as error:
+        parser.error(str(error))
     return arguments
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """The cases and the checkpoints that the arguments describe."""
+    if arguments.resume and not arguments.checkpoint:
+        raise ValueError("argument --resume: only together with --checkpoint")
+    for name in ("out", "checkpoint"):
+        folder = getattr(arguments, name)
+        if folder and folder.exists() and not folder.is_dir():
+            raise ValueError(
+                f"argument --{name}: must be a folder, got the file {folder}"
+            )
+    wanted = set(arguments.only or (case.layer for case in CASES))
+    nets = {case.net for case in CASES if case.layer in wanted}
+    arguments.cases = [
+        c for c in CASES if c.net in nets and (not c.amounts or c.layer in wanted)
+    ]
+    arguments.checkpoints = None
+    if arguments.checkpoint:
+        names = ("api", "epochs", "seeds", "seed")
+        identity = {name: getattr(arguments, name) for name in names}
+        identity["cases"] = [f"{case.net}, {case.label}" for case in arguments.cases]
+        arguments.checkpoints = Checkpoints(arguments.checkpoint, identity)
+        arguments.checkpoints.check(arguments.resume)
+    arguments.out.mkdir(parents=True, exist_ok=True)
 
 
 def _positive(text: str) -> int:

@@ -32,10 +32,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from checkpoints import Checkpoints
 from language_model_data import load_corpus
 from language_model_nets import METHODS, Method
 from language_model_train import (
-    Checkpoints,
     History,
     Settings,
     State,
@@ -66,9 +66,9 @@ def train(
 ) -> tuple[State, History]:
     """Train to the end, from the checkpoint if there is one, behind a progress bar."""
     step, state, history = 0, trainer.start(seed), History([], [])
-    found = checkpoints.restore(state) if checkpoints else None
-    if found is not None:
-        step, state, history = found
+    if checkpoints and checkpoints.step:
+        step, state, notes = checkpoints.restore(state)
+        history = History(*([tuple(pair) for pair in pairs] for pairs in notes))
         print(f"resumed at step {step} of {trainer.steps}")
     try:
         with Progress(console=Console(stderr=True)) as progress:

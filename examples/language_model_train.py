@@ -1,17 +1,15 @@
-"""Training of `language_model.py`: steps, scores, samples of text and checkpoints."""
+"""Training of `language_model.py`: steps, scores and samples of text."""
 
 import functools
 import hashlib
 import json
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 from jax import lax
 from language_model_data import UNKNOWN, Corpus, held_out_segments, training_rows
 from language_model_nets import (
@@ -21,7 +19,7 @@ from language_model_nets import (
     mean_of_probabilities,
 )
 
-from jaxnoise import losses
+from jaxnoise import keys, losses
 
 CHUNK = 25  # steps under one jit, after which the progress bar moves
 SAVED = 10  # chunks between checkpoints; there is one at the end of an epoch, too
@@ -109,7 +107,7 @@ class Trainer:
     def _steps(self, state, data, key, start, stop):
         def body(step, carried):
             state, total = carried
-            state, nats = self._step(state, data, jax.random.fold_in(key, step), step)
+            state, nats = self._step(state, data, keys.step_key(key, step), step)
             return state, total + nats
 
         return lax.fori_loop(start, stop, body, (state, jnp.float32(0)))
@@ -154,7 +152,7 @@ class Trainer:
             tokens, targets, index = segment
             own = key
             if key is not None and stepwise:
-                own = jax.random.fold_in(key, index)
+                own = keys.step_key(key, index)
             logits, carry, _ = self.model.run(params, tokens, carry, own)
             return carry, log_likelihood(logits, targets)
 
@@ -169,10 +167,9 @@ class Trainer:
         self, params: Any, tokens: np.ndarray, seed: int, samples: int
     ) -> float:
         """Mean nats per symbol, with probabilities averaged over `samples` masks."""
-        keys = [
-            jax.random.fold_in(key_for(seed, MONTE_CARLO), n) for n in range(samples)
-        ]
-        scores = [self.log_likelihoods(params, tokens, key) for key in keys]
+        root = key_for(seed, MONTE_CARLO)
+        drawn = [keys.step_key(root, sample) for sample in range(samples)]
+        scores = [self.log_likelihoods(params, tokens, key) for key in drawn]
         return -float(mean_of_probabilities(jnp.stack(scores)).mean())
 
     def text(
@@ -191,7 +188,7 @@ class Trainer:
         def body(carried, step):
             logits, carry = carried
             drawn = jax.random.categorical(
-                jax.random.fold_in(key, step),
+                keys.step_key(key, step),
                 logits.at[unknown].set(-jnp.inf) / temperature,
             )
             logits, carry, _ = self.model.run(params, drawn[None, None], carry, None)
@@ -208,58 +205,6 @@ def key_for(seed: int, use: int) -> jax.Array:
 def measure(nats: float, level: str) -> float:
     """Nats per symbol in the unit of the level."""
     return math.exp(nats) if level == "word" else nats / math.log(2)
-
-
-class Checkpoints:
-    """The newest state of a run, its history and what it depends on, in a folder."""
-
-    def __init__(self, folder: Path, identity: dict[str, Any]):
-        self.identity = identity
-        options = ocp.CheckpointManagerOptions(max_to_keep=1)
-        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
-
-    def save(self, step: int, state: State, history: History) -> None:
-        notes = {"identity": self.identity, "history": history._asdict()}
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
-        )
-        self.manager.save(step, args=items)
-
-    def check(self, resume: bool) -> None:
-        """ValueError unless the run may go on with what is in the folder."""
-        step = self.manager.latest_step()
-        if step is None:
-            return
-        if not resume:
-            raise ValueError(
-                f"there is a checkpoint of step {step} already, to go on with by "
-                f"--resume"
-            )
-        saved = self._read(step, notes=ocp.args.JsonRestore())["identity"]
-        for name, value in self.identity.items():
-            if saved.get(name) != value:
-                raise ValueError(
-                    f"the checkpoint is of a run with another {name}: "
-                    f"{saved.get(name)}, this one has {value}"
-                )
-
-    def restore(self, like: State) -> tuple[int, State, History] | None:
-        """The newest one; None if there is none."""
-        step = self.manager.latest_step()
-        if step is None:
-            return None
-        state = self._read(step, state=ocp.args.StandardRestore(like))
-        notes = self._read(step, notes=ocp.args.JsonRestore())
-        pairs = {k: [(s, n) for s, n in v] for k, v in notes["history"].items()}
-        return step, state, History(**pairs)
-
-    def _read(self, step, **item):
-        (name,) = item
-        return self.manager.restore(step, args=ocp.args.Composite(**item))[name]
-
-    def close(self) -> None:
-        """Wait for what is being written."""
-        self.manager.close()
 
 
 def identity_of(corpus: Corpus, settings: Settings, seed: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "benchmarks")]
+checkpoints_file = importlib.import_module("checkpoints")
 lm = importlib.import_module("language_model")
 data = importlib.import_module("language_model_data")
 nets = importlib.import_module("language_model_nets")
@@ -166,7 +167,7 @@ def test_resumed_run_ends_with_the_same_bits(corpus, tmp_path, monkeypatch):
 
     def checkpoints():
         identity = training.identity_of(corpus, trainer.settings, 5)
-        return training.Checkpoints(tmp_path, identity)
+        return checkpoints_file.Checkpoints(tmp_path, identity)
 
     trainer = make_trainer("awd")
     state, history = lm.train(trainer, 5)
@@ -192,11 +193,13 @@ def test_checkpoint_of_another_run_is_refused(corpus, tmp_path):
 
     def checkpoints(settings):
         identity = training.identity_of(corpus, settings, 0)
-        return training.Checkpoints(tmp_path, identity)
+        return checkpoints_file.Checkpoints(tmp_path, identity)
 
     first = checkpoints(trainer.settings)
     first.check(resume=False)
-    assert first.restore(trainer.start(0)) is None
+    assert first.step is None
+    with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+        first.restore(trainer.start(0))
     first.save(1, trainer.start(0), training.History([(1, 2.0)], []))
     first.close()
     checkpoints(trainer.settings).check(resume=True)

@@ -1,6 +1,5 @@
 """The leaves of a tree: their paths, which of them are chosen, and their keys."""
 
-import hashlib
 import re
 import sys
 from collections import Counter
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxnoise import _check
+from jaxnoise import _check, keys
 
 Where = str | re.Pattern[str] | Callable[[str], object] | None
 
@@ -20,11 +19,10 @@ Where = str | re.Pattern[str] | Callable[[str], object] | None
 def leaf_key(key: jax.Array, path: str) -> jax.Array:
     """The key with which the functions of this module draw the noise of a leaf.
 
-    Law: `fold_in(fold_in(split(key, 1)[0], a), b)`, where a and b are the first eight
-    bytes of the SHA-256 digest of the path in UTF-8, as two little-endian uint32. It is
-    the same in every process, on every machine, with every version of Python. Among n
-    leaves some two have the same key with a probability below n^2 2^-64: 6e-12 for
-    10,000 leaves.
+    Law: `keys.named_key(split(key, 1)[0], path)`, two `fold_in` of a SHA-256 digest of
+    the path. It is the same in every process, on every machine, with every version of
+    Python. Among n leaves some two have the same key with a probability below
+    n^2 2^-64: 6e-12 for 10,000 leaves.
 
     Args:
       key: PRNG key, consumed.
@@ -58,23 +56,13 @@ def leaf_key(key: jax.Array, path: str) -> jax.Array:
 
 def leaf_keys(key: jax.Array, paths: Iterable[str]) -> jax.Array:
     """The keys of several leaves, as one array of keys."""
-    digests = b"".join(hashlib.sha256(path.encode()).digest()[:8] for path in paths)
-    words = np.frombuffer(digests, "<u4").astype(np.uint32).reshape(-1, 2)
-    return _folded(key, words)
+    return _folded(key, keys.words_of(paths))
 
 
 @jax.jit
 def _folded(key, words):
-    root = jax.random.split(key, 1)[0]
-
-    def fold(pair):
-        return jax.random.fold_in(jax.random.fold_in(root, pair[0]), pair[1])
-
-    if str(jax.random.key_impl(key)) == "threefry2x32":
-        # hundreds of leaves one by one would compile for a minute
-        return jax.vmap(fold)(words)
-    # vmap gives other keys than a loop for some implementations, such as unsafe_rbg
-    return jax.lax.map(fold, words)
+    # unlike fold_in, split marks the key as used for JAX's check of key reuse
+    return keys.fold_words(jax.random.split(key, 1)[0], words)
 
 
 def flatten(params: Any) -> tuple[list[str], list[Any], Any]:
