@@ -2,10 +2,11 @@
 
 Modes: `FORWARD`, the noise alone; `CHAIN`, the gradient for x and w of
 sum(noise(tanh(x w))^2), w being 32 x 32 so that the matmuls do not hide the noise;
-`ELEMENTWISE`, the gradient for x of sum(noise(tanh(noise(x)))^2); `EAGER`, the noise
-outside of `jit`; `COMPILE...`, the time to trace and compile; `SCANNED` and `UNROLLED`,
-the gradient of 32 layers noise(tanh(x w)), for their memory. These share one w, since
-copies of weights and of their gradients would hide what the layers keep.
+`ELEMENTWISE`, the gradient for x of sum(noise(tanh(noise(x)))^2); `DENSE`, 32 rows
+through a dense layer with noise on its kernel; `EAGER`, the noise outside of `jit`;
+`COMPILE...`, the time to trace and compile; `SCANNED` and `UNROLLED`, the gradient of
+32 layers noise(tanh(x w)), for their memory. These share one w, since copies of weights
+and of their gradients would hide what the layers keep.
 """
 
 import math
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks import _harness, _peers, _torch
+from benchmarks import _harness, _peers, _torch, _uncommon
 
 WIDTH = 32  # of the matmul in a chain
 DEPTH = 32  # of a stack
@@ -41,6 +42,7 @@ class Case(NamedTuple):
     sizes: tuple[int, ...]
     dtypes: tuple[str, ...] = ("float32",)
     torch: str | None = None  # the noise of _torch.py that takes part
+    inputs: Callable[..., jax.Array] = jax.random.normal  # (key, shape, dtype) -> x
 
 
 class Block(NamedTuple):
@@ -98,6 +100,10 @@ def _square(shape: Shape) -> Shape:
     return (shape[-1], shape[-1])
 
 
+def _rows(kernel_shape: Shape) -> Shape:
+    return (WIDTH, kernel_shape[0])
+
+
 FORWARD = Mode(forward)
 CHAIN = Mode(chain, matrix=_square)
 ELEMENTWISE = Mode(elementwise)
@@ -106,6 +112,7 @@ COMPILE = Mode(forward, _harness.compiling, limit=None)
 COMPILE_CHAIN = Mode(chain, _harness.compiling, matrix=_square, limit=None)
 SCANNED = Mode(scanned, matrix=_square, limit="none")
 UNROLLED = Mode(unrolled, matrix=_square, limit="none")
+DENSE = Mode(forward, matrix=_rows, limit="none")
 
 
 def rows_of(width: int) -> Callable[[int], Shape]:
@@ -118,6 +125,14 @@ def sequences(size: int) -> Shape:
 
 def images(size: int) -> Shape:
     return (max(size // (16 * 16 * 64), 1), 16, 16, 64)
+
+
+def kernels(size: int) -> Shape:
+    return (math.isqrt(size),) * 2
+
+
+def words(key: jax.Array, shape: Shape, dtype: str) -> jax.Array:
+    return jax.random.randint(key, shape, 0, 32_000, dtype)
 
 
 def _cases() -> Iterator[Case]:
@@ -136,6 +151,7 @@ def _cases() -> Iterator[Case]:
         yield Case(f"forward {name}", variant, wide, FORWARD, small, torch=torch)
     for name, variant in _peers.IMAGES.items():
         yield Case(f"forward {name}", variant, images, FORWARD, small)
+    yield from _once((m1,))
     yield Case("stack scanned", _peers.STACK, layers, SCANNED, (256 * 512,))
     yield Case("stack unrolled", _peers.STACK, layers, UNROLLED, (256 * 512,))
     for name, eager in _peers.EAGER.items():
@@ -145,6 +161,24 @@ def _cases() -> Iterator[Case]:
     for name, variant in (_peers.FLAT | _peers.IMAGES).items():
         shape = wide if name in _peers.FLAT else images
         yield Case(f"compile {name}", variant, shape, COMPILE, (m1,))
+
+
+def _once(sizes: tuple[int, ...]) -> Iterator[Case]:
+    """Noise of less common use: one table each, and no other for compilation."""
+    for name, variant in _uncommon.FLAT.items():
+        yield Case(f"forward {name}", variant, rows_of(1024), FORWARD, sizes)
+    yield Case(
+        *("forward poisson_noise", _uncommon.POISSON, images, FORWARD, sizes),
+        inputs=jax.random.uniform,
+    )
+    yield Case("forward neftune_noise", _uncommon.NEFTUNE, sequences, FORWARD, sizes)
+    yield Case(
+        *("forward token_dropout", _uncommon.TOKENS, rows_of(1024), FORWARD, sizes),
+        dtypes=("int32",),
+        inputs=words,
+    )
+    for name, variant in _uncommon.DENSE.items():
+        yield Case(f"dense {name}", variant, kernels, DENSE, sizes)
 
 
 CASES = tuple(_cases())
@@ -162,7 +196,7 @@ def candidates(block: Block) -> dict[str, _harness.Candidate]:
     case, shape, dtype = block
     mode = case.mode
     key, key_x, key_w = jax.random.split(jax.random.key(0), 3)
-    arrays = [jax.random.normal(key_x, shape, dtype)]
+    arrays = [case.inputs(key_x, shape, dtype)]
     if mode.matrix is not None:
         w_shape = mode.matrix(shape)
         arrays.append(jax.random.normal(key_w, w_shape, dtype) / w_shape[-1] ** 0.5)

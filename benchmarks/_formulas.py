@@ -1,5 +1,7 @@
 """Every variant as one writes it with `jax.random`: the same law, no care for cost."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -7,6 +9,12 @@ from jax import lax
 RATE = 0.1
 STDDEV = 0.5
 BLOCK = 7  # the block size of the DropBlock paper
+PHOTON = 1 / 32  # the intensity of one photon, for images in [0, 1]
+SLOPES = (1 / 8, 1 / 3)
+ALPHA = 5.0  # of NEFTune
+MASK_ID = 3
+LOGIT, TEMPERATURE = -2.0, 0.1
+LOG_VARIANCE = -2.0  # of weights that are about 1
 
 
 def _masked(key, x, shape):
@@ -85,3 +93,83 @@ def uniform_noise(key, x):
 
 def laplace_noise(key, x):
     return x + STDDEV * jax.random.laplace(key, x.shape, x.dtype)
+
+
+def speckle_noise(key, x):
+    return x * (1 + STDDEV * jax.random.normal(key, x.shape, x.dtype))
+
+
+def salt_and_pepper(key, x):
+    u = jax.random.uniform(key, x.shape)
+    return jnp.where(u < 1 - RATE, x, jnp.where(u < 1 - RATE / 2, 0.0, 1.0))
+
+
+def poisson_noise(key, x):
+    return PHOTON * jax.random.poisson(key, x / PHOTON).astype(x.dtype)
+
+
+def rrelu(key, x):
+    slope = jax.random.uniform(key, x.shape, x.dtype, *SLOPES)
+    return jnp.where(x < 0, slope * x, x)
+
+
+def neftune_noise(key, x):
+    time, width = x.shape[-2:]
+    noise = jax.random.uniform(key, x.shape, x.dtype, -1, 1)
+    return x + ALPHA / math.sqrt(time * width) * noise
+
+
+def token_dropout(key, ids):
+    return jnp.where(jax.random.bernoulli(key, 1 - RATE, ids.shape), ids, MASK_ID)
+
+
+def concrete_dropout(key, x):
+    logit_u = jax.random.logistic(key, x.shape, x.dtype)
+    dropped = jax.nn.sigmoid((LOGIT + logit_u) / TEMPERATURE)
+    return x * (1 - dropped) / (1 - jax.nn.sigmoid(LOGIT))
+
+
+def for_leaves(noise):
+    """The noise on a pytree, a key for each leaf."""
+
+    def noisy(key, params):
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [noise(k, leaf) for k, leaf in zip(keys, leaves, strict=True)]
+        return structure.unflatten(drawn)
+
+    return noisy
+
+
+def dropconnect_dense(key, kernel, x):
+    return x @ _masked(key, kernel, kernel.shape)
+
+
+def noisy_dense(key, kernel, x):
+    key_in, key_out = jax.random.split(key)
+    e = jax.random.normal(key_in, (kernel.shape[0], 1), x.dtype)
+    d = jax.random.normal(key_out, (1, kernel.shape[1]), x.dtype)
+    f_e, f_d = (jnp.sign(n) * jnp.sqrt(jnp.abs(n)) for n in (e, d))
+    return x @ (kernel + STDDEV * f_e * f_d)
+
+
+def variational_dense(key, kernel, x):
+    return _around(key, x @ kernel, x**2 @ (STDDEV**2 * kernel**2))
+
+
+def sparse_variational_dense(key, kernel, x):
+    return _around(key, x @ kernel, x**2 @ jnp.exp(LOG_VARIANCE + kernel))
+
+
+def _around(key, mean, variance):
+    n = jax.random.normal(key, mean.shape, mean.dtype)
+    return mean + jnp.sqrt(variance) * n
+
+
+def flipout_dense(key, kernel, x):
+    key_weights, key_in, key_out = jax.random.split(key, 3)
+    n = jax.random.normal(key_weights, kernel.shape, kernel.dtype)
+    s = jax.random.rademacher(key_in, x.shape, x.dtype)
+    y = x @ kernel
+    t = jax.random.rademacher(key_out, y.shape, y.dtype)
+    return y + t * ((s * x) @ (STDDEV * n))

@@ -19,7 +19,7 @@ import jaxnoise.nnx as jnx
 from benchmarks import _formulas
 from benchmarks._formulas import BLOCK, RATE, STDDEV
 
-Noise = Callable[[jax.Array, Any], Any]
+Noise = Callable[..., Any]
 Noises = dict[str, Callable[[], Noise]]
 
 
@@ -27,48 +27,55 @@ def ours(function: Callable, *amounts, **options) -> Callable[[], Noise]:
     return lambda: lambda key, x: function(key, x, *amounts, **options)
 
 
-def linen(module: Any, dims: tuple[int, ...] = ()) -> Callable[[], Noise]:
+def linen(
+    module: Any, dims: tuple[int, ...] = (), rate: Any = RATE
+) -> Callable[[], Noise]:
     """`nn.Dropout` or `jnn.Dropout`, with the stream of a training step."""
 
     def noise(key, x):
-        layer = module.Dropout(RATE, broadcast_dims=dims)
+        layer = module.Dropout(rate, broadcast_dims=dims)
         return layer.apply({}, x, deterministic=False, rngs={"dropout": key})
 
     return lambda: noise
 
 
-def of_nnx(module: Any, dims: tuple[int, ...] = ()) -> Callable[[], Noise]:
+def of_nnx(
+    module: Any, dims: tuple[int, ...] = (), rate: Any = RATE
+) -> Callable[[], Noise]:
     """`nnx.Dropout` or `jnx.Dropout`, with a key given at the call."""
-    layer = module.Dropout(RATE, broadcast_dims=dims)
+    layer = module.Dropout(rate, broadcast_dims=dims)
     return lambda: lambda key, x: layer(x, deterministic=False, rngs=key)
 
 
-def equinox() -> Noise:
-    layer = importlib.import_module("equinox").nn.Dropout(RATE)
+def equinox(rate: Any = RATE) -> Noise:
+    layer = importlib.import_module("equinox").nn.Dropout(rate)
     return lambda key, x: layer(x, key=key)
 
 
-def haiku(dims: tuple[int, ...] = ()) -> Callable[[], Noise]:
+def haiku(dims: tuple[int, ...] = (), rate: Any = RATE) -> Callable[[], Noise]:
     def make():
         function = importlib.import_module("haiku").dropout
-        return lambda key, x: function(key, RATE, x, broadcast_dims=dims)
+        return lambda key, x: function(key, rate, x, broadcast_dims=dims)
 
     return make
 
 
-def keras(layer_name: str, amount: float, **options) -> Callable[[], Noise]:
+def keras(layer_name: str, amount: Any, **options) -> Callable[[], Noise]:
     """A layer of Keras on JAX, its seed state being the key."""
 
     def make():
         module = importlib.import_module("keras")
         if module.backend.backend() != "jax":
             raise ImportError("the backend of Keras is not JAX")
-        layer = getattr(module.layers, layer_name)(amount, **options)
+        # a seed that the layer makes under a trace would outlive it
+        with jax.ensure_compile_time_eval():
+            layer = getattr(module.layers, layer_name)(amount, **options)
         layer.autocast = False  # bfloat16 stays bfloat16
 
         def noise(key, x):
-            seed = jax.random.key_data(key)
-            return layer.stateless_call([], [seed], x, training=True)[0]
+            # at rate 0 the layer has no seed
+            seeds = [jax.random.key_data(key)] * len(layer.non_trainable_variables)
+            return layer.stateless_call([], seeds, x, training=True)[0]
 
         return noise
 
