@@ -135,7 +135,8 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
 
     Sharp bits: counts come from one uniform draw each, not from the rejection sampler
     of `jax.random.poisson`, and are other ones for the same key. Up to 10 photons their
-    distribution function is exact to rounding; above, it is off by 5e-5 at most.
+    distribution function is exact to rounding; above, it is off by 5e-5 at most, which
+    far in the lower tail is much of little: at 15 photons, 21 % of P(c <= 1) = 5e-6.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
