@@ -5,8 +5,6 @@ formulas that are finite at both ends of its range.
 """
 
 import math
-import operator
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _arrays
+from jaxnoise import _arrays, _integers
 
 Amount = float | jax.Array
 """A checked amount: a Python float where it is known, a traced scalar where not."""
@@ -151,7 +149,7 @@ def positive(function: str, name: str, value: Any) -> Amount:
 
 def bits(function: str, value: Any, rate: Amount) -> int:
     """Bits of a decision, in which a known rate can be said to 5 % and better."""
-    number = integer(function, "bits", value)
+    number = _integers.integer(function, "bits", value)
     if number not in (8, 16, 32):
         raise ValueError(f"{function}: bits must be 8, 16 or 32, got {value}.")
     if number == 32 or isinstance(rate, jax.Array) or rate in (0.0, 1.0):
@@ -223,66 +221,6 @@ def slopes(
     return ends
 
 
-def integer(function: str, name: str, value: Any) -> int:
-    """A Python int from anything that is one."""
-    _arrays.alive(function, name, value)
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{function}: {name} must be an integer, got {_arrays.shown(value)}."
-        ) from None
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(
-            f"{function}: {name} must be an integer of 64 bits, got "
-            f"{_arrays.shown(value)}."
-        )
-    return number
-
-
-def items(value: Any) -> tuple[Any, ...]:
-    """What is to be checked one by one; text and what jit may trace are alone."""
-    one = isinstance(value, str | bytes | jax.Array)
-    if one or not isinstance(value, Iterable):
-        return (value,)
-    try:
-        return tuple(value)
-    except TypeError:  # an array without dims
-        return (value,)
-
-
-def count(function: str, name: str, value: Any) -> int:
-    """A Python int of at least 1."""
-    number = integer(function, name, value)
-    if number < 1:
-        raise ValueError(f"{function}: {name} must be at least 1, got {value}.")
-    return number
-
-
-def integers(function: str, name: str, value: Any) -> jax.Array:
-    """A JAX array of integers."""
-    array = _arrays.array(function, name, value)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(
-            f"{function}: {name} must have an integer dtype, got {array.dtype}. "
-            f"Convert it first, for example with {name}.astype(jnp.int32)."
-        )
-    return array
-
-
-def identifier(function: str, name: str, value: Any, dtype: np.dtype) -> int:
-    """A Python int that an integer dtype can hold."""
-    number, info = integer(function, name, value), jnp.iinfo(dtype)
-    if not info.min <= number <= info.max:
-        raise ValueError(
-            f"{function}: {name} must be in [{info.min}, {info.max}] for ids of dtype "
-            f"{dtype}, got {value}. Convert the ids to a wider dtype."
-        )
-    return number
-
-
 def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     """A bool array that broadcasts to `shape`."""
     array = _arrays.array(function, "mask", value)
@@ -300,13 +238,3 @@ def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
             f"{array.shape}."
         )
     return array
-
-
-def shape(function: str, value: Any) -> tuple[int, ...]:
-    """A shape: an int or a sequence of ints that are not negative."""
-    text = isinstance(value, str | bytes)
-    items = value if isinstance(value, Sequence) and not text else (value,)
-    sizes = tuple(integer(function, "shape", item) for item in items)
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"{function}: shape must not be negative, got {value}.")
-    return sizes

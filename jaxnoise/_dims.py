@@ -4,14 +4,14 @@ from typing import Any
 
 import jax
 
-from jaxnoise import _check
+from jaxnoise import _integers
 
 
 def normalized(function: str, name: str, value: Any, ndim: int) -> tuple[int, ...]:
     """Distinct dims as sorted non-negative ints; negative ones count from the end."""
-    items, found = _check.items(value), set()
+    items, found = _integers.items(value), set()
     for item in items:
-        dim = _check.integer(function, name, item)
+        dim = _integers.integer(function, name, item)
         if not -ndim <= dim < ndim:
             raise ValueError(
                 f"{function}: {name} must be in [{-ndim}, {ndim}) for an array of "
@@ -27,8 +27,8 @@ def spatial(
     function: str, x: jax.Array, channel_axis: Any, batch_dims: Any
 ) -> tuple[int, ...]:
     """The dims of `x` that are neither leading batch dims nor the channel axis."""
-    batch = _check.integer(function, "batch_dims", batch_dims)
-    axis = _check.integer(function, "channel_axis", channel_axis)
+    batch = _integers.integer(function, "batch_dims", batch_dims)
+    axis = _integers.integer(function, "channel_axis", channel_axis)
     (channel,) = normalized(function, "channel_axis", axis, x.ndim)
     if not 0 <= batch < x.ndim:
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _mask, _random
+from jaxnoise import _check, _dims, _integers, _mask, _random
 
 # -lambda * alpha of SELU: what it tends to for very negative inputs
 _SELU_FLOOR = np.float64(-1.7580993408473766)
@@ -116,7 +116,7 @@ def dropout_mask(
       True
     """
     key = _check.key("dropout_mask", key)
-    shape = _check.shape("dropout_mask", shape)
+    shape = _integers.shape("dropout_mask", shape)
     rate = _check.rate("dropout_mask", rate)
     dims = _dims.normalized(
         "dropout_mask", "broadcast_dims", broadcast_dims, len(shape)

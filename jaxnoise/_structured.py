@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _mask, _random
+from jaxnoise import _check, _dims, _integers, _mask, _random
 
 
 def spatial_dropout(
@@ -96,7 +96,7 @@ def drop_path(
     key = _check.key("drop_path", key)
     x = _check.floating("drop_path", x)
     rate = _check.rate("drop_path", rate)
-    batch = _check.integer("drop_path", "batch_dims", batch_dims)
+    batch = _integers.integer("drop_path", "batch_dims", batch_dims)
     if not 0 <= batch <= x.ndim:
         raise ValueError(
             f"drop_path: batch_dims must be in [0, {x.ndim}] for x of shape "
@@ -158,7 +158,7 @@ def drop_block(
     key = _check.key("drop_block", key)
     x = _check.floating("drop_block", x)
     rate = _check.rate("drop_block", rate)
-    size = _check.integer("drop_block", "block_size", block_size)
+    size = _integers.integer("drop_block", "block_size", block_size)
     dims = _dims.spatial("drop_block", x, channel_axis, batch_dims)
     if len(dims) > 3:
         raise ValueError(
@@ -179,7 +179,7 @@ def drop_block(
     else:
         gamma = rate * ratio
     threshold, _ = _random.keep_threshold(gamma, _random.wide_dtype(x))
-    batch = _check.integer("drop_block", "batch_dims", batch_dims)
+    batch = _integers.integer("drop_block", "batch_dims", batch_dims)
     return _blocks(key, x, threshold, size=size, dims=dims, batch=batch)
 
 

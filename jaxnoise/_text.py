@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _gaussian, _mask, _random
+from jaxnoise import _check, _dims, _gaussian, _integers, _mask, _random
 
 
 def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.Array:
@@ -100,12 +100,12 @@ def token_dropout(
     https://arxiv.org/abs/1511.06349.
     """
     key = _check.key("token_dropout", key)
-    ids = _check.integers("token_dropout", "ids", ids)
+    ids = _integers.integers("token_dropout", "ids", ids)
     rate = _check.rate("token_dropout", rate)
-    known = _check.identifier("token_dropout", "mask_id", mask_id, ids.dtype)
+    known = _integers.identifier("token_dropout", "mask_id", mask_id, ids.dtype)
     spared = tuple(
-        _check.identifier("token_dropout", "protected", value, ids.dtype)
-        for value in _check.items(protected)
+        _integers.identifier("token_dropout", "protected", value, ids.dtype)
+        for value in _integers.items(protected)
     )
     if _check.known(rate, 0):
         return ids
@@ -176,7 +176,7 @@ def neftune_noise(
             f"{x.shape}."
         )
     if lengths is not None:
-        lengths = _check.integers("neftune_noise", "lengths", lengths)
+        lengths = _integers.integers("neftune_noise", "lengths", lengths)
         if lengths.shape != x.shape[:-2]:
             raise ValueError(
                 f"neftune_noise: lengths must have the shape {x.shape[:-2]} of the "

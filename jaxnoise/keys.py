@@ -29,7 +29,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check
+from jaxnoise import _check, _integers
 
 STEPS = 2**32  # what fold_in tells apart
 
@@ -136,7 +136,7 @@ _fold_words = jax.jit(fold_words)
 def _step(value: ArrayLike) -> ArrayLike:
     """An integer in [0, STEPS), as uint32 where it is known."""
     if not isinstance(value, np.ndarray | jax.Array):
-        value = _check.integer("keys.step_key", "step", value)
+        value = _integers.integer("keys.step_key", "step", value)
     elif not jnp.issubdtype(value.dtype, jnp.integer):
         raise TypeError(
             f"keys.step_key: step must have an integer dtype, got {value.dtype}. "

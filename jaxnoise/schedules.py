@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check
+from jaxnoise import _check, _integers
 
 Schedule = Callable[[ArrayLike], jax.Array]
 
@@ -169,7 +169,7 @@ def depth_rates(
     ECCV 2016, https://arxiv.org/abs/1603.09382.
     """
     amount = _check.rate("depth_rates", rate)
-    depth = _check.count("depth_rates", "depth", depth)
+    depth = _integers.count("depth_rates", "depth", depth)
     if first_zero:
         return tuple(amount * (block / max(depth - 1, 1)) for block in range(depth))
     return tuple(amount * (block / depth) for block in range(1, depth + 1))
@@ -177,7 +177,7 @@ def depth_rates(
 
 def _checked(function: str, rate: Any, steps: Any) -> tuple[_check.Amount, int]:
     amount = _check.rate(function, rate)
-    number = _check.count(function, "steps", steps)
+    number = _integers.count(function, "steps", steps)
     if number >= 2**31:
         raise ValueError(
             f"{function}: steps must be below 2^31, the largest step, got {steps}."

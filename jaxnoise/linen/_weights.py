@@ -14,7 +14,7 @@ from flax.linen.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _layer, weights
+from jaxnoise import _check, _dense, _integers, _layer, weights
 from jaxnoise.linen._noise_layer import merged
 
 Parameters = Mapping[str, Any]
@@ -38,7 +38,7 @@ class DenseLayer(nn.Module, kw_only=True):
     rng_collection: str = "dropout"
 
     def __post_init__(self):
-        _check.count(type(self).__name__, "features", self.features)
+        _integers.count(type(self).__name__, "features", self.features)
         _layer.amounts(self)
         super().__post_init__()
 

@@ -13,7 +13,7 @@ from flax.nnx.nn.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _layer, weights
+from jaxnoise import _check, _dense, _integers, _layer, weights
 from jaxnoise.nnx._noise_layer import NoiseLayer, Source
 
 
@@ -54,8 +54,8 @@ class DenseLayer(NoiseLayer):
     ):
         name = type(self).__name__
         _layer.amounts(self)
-        _check.count(name, "in_features", in_features)
-        _check.count(name, "out_features", out_features)
+        _integers.count(name, "in_features", in_features)
+        _integers.count(name, "out_features", out_features)
         if not isinstance(rngs, nnx.Rngs):
             raise TypeError(
                 f"{name}: rngs must be nnx.Rngs, for the parameters are drawn from "

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _integers, _random
 
 
 class Noise(NamedTuple):
@@ -221,7 +221,7 @@ def expected_noise(
 
 
 def _check_input_shape(function, value):
-    shape = _check.shape(function, value)
+    shape = _integers.shape(function, value)
     if not shape:
         raise ValueError(
             f"{function}: input_shape must be (*batch, width), got {value}."
@@ -232,7 +232,7 @@ def _check_input_shape(function, value):
 def _steps(function, num_steps):
     if num_steps is None:
         return ()
-    steps = _check.integer(function, "num_steps", num_steps)
+    steps = _integers.integer(function, "num_steps", num_steps)
     if steps < 1:
         raise ValueError(f"{function}: num_steps must be at least 1, got {num_steps}.")
     return (steps,)
