@@ -22,7 +22,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _random, _uncertainty
+from jaxnoise import _check, _dims, _integers, _random, _uncertainty
 from jaxnoise._uncertainty import mutual_information as mutual_information
 from jaxnoise._uncertainty import predictive_entropy as predictive_entropy
 from jaxnoise._uncertainty import variation_ratio as variation_ratio
@@ -80,16 +80,20 @@ def predict(
             f"predict: fn must be a function of a key, got {fn!r} of type "
             f"{type(fn).__name__}."
         )
-    n = _check.count("predict", "n", n)
+    n = _integers.count("predict", "n", n)
     steps = 1
     if chunk is not None:
-        steps = -(-n // _check.count("predict", "chunk", chunk))
+        steps = -(-n // _integers.count("predict", "chunk", chunk))
     chunks = _split(_check.key("predict", key), n=n, steps=steps)
     if steps == 1:
         return jax.vmap(fn)(chunks[0])
     if isinstance(chunks, Tracer):
-        # clones, as a backward pass may draw from the same keys again
-        stacked = lax.map(lambda some: jax.vmap(fn)(jax.random.clone(some)), chunks)
+        # the checker of key reuse takes a vmapped loop over keys for a second use, and
+        # a backward pass may draw from the same keys again: indices, and clones
+        def evaluated(index):
+            return jax.vmap(fn)(jax.random.clone(chunks[index]))
+
+        stacked = lax.map(evaluated, np.arange(steps, dtype=np.int32))
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:n], stacked)
     # waiting keeps the memory of one chunk in use, not that of all that were dispatched
     parts = [jax.block_until_ready(jax.vmap(fn)(some)) for some in chunks]
@@ -165,7 +169,7 @@ def std(samples: Any, *, axis: int = 0, ddof: int = 0) -> Any:
     def leaf(value):
         value = _check.floating("std", value, allow_complex=False, name="samples")
         dim = _uncertainty.sample_axis("std", value, axis)
-        less = _check.integer("std", "ddof", ddof)
+        less = _integers.integer("std", "ddof", ddof)
         if not 0 <= less < value.shape[dim]:
             raise ValueError(
                 f"std: ddof must be in [0, {value.shape[dim]}) for "
@@ -241,7 +245,7 @@ def expected_calibration_error(
         name, predictions, allow_complex=False, name="predictions"
     )
     (dim,) = _dims.normalized(name, "class_axis", class_axis, predictions.ndim)
-    n_bins = _check.count(name, "n_bins", n_bins)
+    n_bins = _integers.count(name, "n_bins", n_bins)
     if predictions.size == 0:
         raise ValueError(
             f"{name}: predictions must have at least one prediction and one class, got "
