@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dense, _mask, _random, _wall
@@ -154,7 +155,8 @@ def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
 def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
     key_in, key_out = jax.random.split(key)
     wide, (inputs, outputs) = _random.wide_dtype(kernel), kernel.shape
-    f_in, f_out = _factor(key_in, inputs, wide), _factor(key_out, outputs, wide)
+    f_in = _factor(key_in, inputs, wide, _along(kernel, 0))
+    f_out = _factor(key_out, outputs, wide, _along(kernel, 1))
     noise = f_in.reshape(inputs, 1) * f_out.reshape(1, outputs)
     noisy = kernel.astype(wide) + sigma.astype(wide) * noise
     if bias_sigma is not None:
@@ -163,11 +165,19 @@ def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
     return _dense.dense(x, noisy, bias, precision)
 
 
-def _factor(key, size, dtype):
+def _along(x, dim):
+    """The sharding of a vector along one dim of `x`."""
+    whole = _random.sharding_like(x, x.shape)
+    if whole is None:
+        return None
+    return NamedSharding(whole.mesh, PartitionSpec(whole.spec[dim]))
+
+
+def _factor(key, size, dtype, sharding):
     """f(n) for `size` normals n, in memory: else each weight would draw two of them."""
 
     def drawn(key):
-        n = _random.normal(key, (size,), dtype)
+        n = _random.normal(key, (size,), dtype, sharding)
         return jnp.sign(n) * jnp.sqrt(jnp.abs(n))
 
     return _wall.materialised(drawn, key)

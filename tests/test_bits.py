@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from jaxnoise.testing._transforms import COLLECTIVES
+from jaxnoise.testing._hlo import COLLECTIVES
 
 SHAPES = [(), (5,), (3, 16), (2, 3, 37), (4, 0), (2, 1)]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnoise as jn
 from jaxnoise import _check, _mask, _random
@@ -136,7 +137,11 @@ def is_biased(key, x, rate):
 @_random.noise
 def shares_rows(key, x, rate):
     def draw(key, threshold, shape, sharding):
-        row = _random.keep_mask(key, threshold, shape[1:])
+        if sharding is None:
+            along = None
+        else:
+            along = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+        row = _random.keep_mask(key, threshold, shape[1:], along)
         return jnp.broadcast_to(row, shape, out_sharding=sharding)
 
     return masked(key, x, rate, draw)

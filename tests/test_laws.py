@@ -6,8 +6,11 @@ import types
 import pytest
 
 import jaxnoise as jn
-from jaxnoise.testing import CASES, LAWS, Report, check_noise, run_law
+from jaxnoise import learned, tree, weights
+from jaxnoise.testing import CASES, LAWS, LawError, Report, check_noise, run_law
+from jaxnoise.testing.__main__ import CASES as ALL_CASES
 from jaxnoise.testing._fingerprint import measured, recorded
+from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
 PUBLIC = {
     name
@@ -17,16 +20,36 @@ PUBLIC = {
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_law(case, law):
     outcome = run_law(law, case)
     assert outcome.status != "broken", outcome.detail
 
 
 def test_every_public_function_has_a_row():
-    """But for noise of integers, which have neither moments nor gradients."""
-    covered = {name for case in CASES for name in case.covers}
-    assert PUBLIC == covered | {"token_dropout"}
+    covered = {name for case in ALL_CASES for name in case.covers}
+    draws = {
+        f"{module.__name__.rpartition('.')[2]}.{name}"
+        for module in (learned, tree, weights)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__.startswith(module.__name__)
+        if next(iter(inspect.signature(value).parameters)) == "key"
+        if not name.startswith("_")
+    }
+    # what makes a key, and a mask for `dropconnect` to be equal to
+    draws -= {"tree.leaf_key", "tree.mask"}
+    assert PUBLIC | draws == covered
+
+
+def test_a_leaked_tracer_breaks_the_shape_law():
+    kept = []
+
+    def leaks(key, x, rate):
+        kept.append(x)
+        return jn.dropout(key, x, rate)
+
+    with pytest.raises(LawError, match=r"shape law, leaks: .*[Ll]eak"):
+        check_noise(leaks, laws=["shape"])
 
 
 def test_laws_that_say_nothing_are_known():
@@ -36,10 +59,13 @@ def test_laws_that_say_nothing_are_known():
     dense |= {"poisson_noise", "rrelu", "salt_and_pepper"}
     assert {case.name for case in CASES if case.dropped is None} == dense
     assert {case.name for case in CASES if case.mean is None} == {"drop_block"}
+    assert all(case.mean is not None for case in WEIGHT_CASES)
+    selects = {"token_dropout", "tree.dropconnect", "weights.dropconnect_dense"}
+    assert {case.name for case in WEIGHT_CASES if case.dropped is not None} == selects
 
 
 def test_fingerprints_are_those_recorded():
-    assert measured(CASES) == recorded()
+    assert measured(ALL_CASES) == recorded()
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"dropout_mask", "apply_mask"}))

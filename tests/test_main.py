@@ -19,7 +19,7 @@ def test_all_green_is_exit_code_0(monkeypatch, capsys, tmp_path):
     assert "8 x cpu (cpu); jaxnoise 0.1.0, jax " in printed
     assert "dropout ok  ok" in printed
     assert "2 of 2 laws hold" in printed
-    assert "2 of 2 are those recorded on CPU" in printed
+    assert "10 of 10 are those recorded on CPU" in printed
     outcomes = json.loads(path.read_text())["outcomes"]
     assert [outcome["law"] for outcome in outcomes] == ["off", "key"]
 

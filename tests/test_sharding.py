@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
-from jaxnoise.testing._transforms import COLLECTIVES
+from jaxnoise.testing._hlo import COLLECTIVES
 
 X = jax.random.normal(jax.random.key(1), (8, 6, 4, 2))
 SPECS = {

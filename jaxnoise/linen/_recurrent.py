@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxnoise.linen._cells import NoiseCell
 from jaxnoise.recurrent._layer import noisy
@@ -96,6 +97,7 @@ class RNN(nn.RNN):
             if carry is None:
                 key = jax.random.key(0) if init_key is None else init_key
                 carry = self.cell.initialize_carry(key, xs.shape[1:])
+                carry = _beside(carry, xs, xs.ndim - 1 - self.cell.num_feature_axes)
             drawn = self._noise(xs, deterministic, rng, noise)
             return self._run(carry, xs, drawn, lengths)
 
@@ -187,6 +189,20 @@ class RNN(nn.RNN):
         times = jnp.arange(steps, dtype=np.int32)
         (state, last), ys = scan(self.cell, (carry, last), (xs, stepped, times), fixed)
         return (state if lengths is None else last), ys
+
+
+def _beside(carry, xs, batch):
+    """On an explicit mesh, the rows of the carry where those of the steps are."""
+    sharding = jax.typeof(xs).sharding
+    if not sharding.mesh.explicit_axes:
+        return carry
+    rows = sharding.spec[1 : 1 + batch]
+
+    def move(leaf):
+        spec = PartitionSpec(*rows, *[None] * (leaf.ndim - batch))
+        return jax.sharding.reshard(leaf, NamedSharding(sharding.mesh, spec))
+
+    return jax.tree.map(move, carry)
 
 
 def merge(fixed: Any, stepped: Any) -> Any:

@@ -2,7 +2,7 @@
 
 Prints the device, the versions, a table function by law, and the fingerprints of the
 drawn bits beside those recorded on CPU. Exits with 1 if a law or a fingerprint is
-broken.
+broken. `--thorough` runs a statistical battery instead, which takes minutes.
 """
 
 import argparse
@@ -15,9 +15,11 @@ from importlib.metadata import version
 import jax
 
 from jaxnoise.testing import _fingerprint
-from jaxnoise.testing._cases import CASES
+from jaxnoise.testing._cases import CASES as NOISES
 from jaxnoise.testing._check_noise import LAWS, Report, run_law
+from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
+CASES = (*NOISES, *WEIGHT_CASES)
 MARKS = {"ok": "ok", "broken": "FAIL", "-": "-"}
 
 
@@ -25,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m jaxnoise.testing", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="LAW", choices=list(LAWS))
     parser.add_argument("--json", metavar="FILE", help="also write the outcomes there")
+    parser.add_argument("--thorough", action="store_true", help="10^8 draws a function")
+    parser.add_argument("--draws", type=_draws, metavar="N", help="with --thorough")
+    parser.add_argument("--seed", type=int, metavar="N", help="with --thorough")
     parser.add_argument("--record", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.record:
@@ -37,6 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"{jax.device_count()} x {device.device_kind} ({device.platform}); {versions}"
     )
+    if options.thorough:
+        return battery(parser, options)
+    if options.draws is not None or options.seed is not None:
+        parser.error("--draws and --seed are of --thorough")
 
     report = Report()
     for case in CASES:
@@ -56,6 +65,25 @@ def main(argv: list[str] | None = None) -> int:
         f"{time.perf_counter() - start:.0f} s"
     )
     return 1 if report.broken or differ else 0
+
+
+def battery(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """The exit code of the statistical battery."""
+    if options.only or options.json:
+        parser.error("--only and --json are not of --thorough")
+    # scipy takes a while to import, and the laws do without
+    from jaxnoise.testing import _thorough
+
+    draws = _thorough.DRAWS if options.draws is None else options.draws
+    return _thorough.main(draws, options.seed or 0)
+
+
+def _draws(text: str) -> int:
+    """A number like 100000000 or 1e8, large enough for a table of cells."""
+    number = int(float(text))
+    if number < 2**16:
+        raise argparse.ArgumentTypeError(f"must be at least 65536, got {text}")
+    return number
 
 
 def show(report: Report, laws: list[str]):

@@ -36,6 +36,8 @@ class Case:
       amounts: amounts inside the range; the laws run on each or on the last.
       top: the upper end of the range where there is one: traced, it must be finite.
       bad: known amounts that must be a ValueError.
+      traced: whether an amount may be traced; where not, the laws take known ones and
+        `traced` does not apply.
       mean, variance: of y for constant x, as functions of (x, amount); None where
         the docstring gives none.
       dropped: the value of what is dropped, as a function of the amount; None where
@@ -56,6 +58,7 @@ class Case:
     amounts: tuple[float, ...] = (0.1, 0.5)
     top: float | None = 1.0
     bad: tuple[float, ...] = (-0.1, 1.5, float("nan"))
+    traced: bool = True
     mean: Callable[[float, float], float] | None = None
     variance: Callable[[float, float], float] | None = None
     dropped: Callable[[float], float] | None = None

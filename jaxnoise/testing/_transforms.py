@@ -1,21 +1,17 @@
 """Laws about what JAX makes of noise: vmap, tracing, gradients, sharding, export."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxnoise.testing import _hlo
 from jaxnoise.testing._case import Case
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-COLLECTIVES = (
-    "all-reduce",
-    "all-gather",
-    "all-to-all",
-    "collective-permute",
-    "reduce-scatter",
-)
 
 _compilations = 0
 
@@ -42,6 +38,8 @@ def batching(case: Case) -> str:
 
 def traced(case: Case) -> str:
     """One compilation serves all amounts, and a traced amount is as good as a known."""
+    if not case.traced:
+        return ""
     x = case.input()
     chex.clear_trace_counter()
 
@@ -86,14 +84,14 @@ def gradients(case: Case) -> str:
     """Right and finite in reverse and forward mode, also at the ends of the range."""
     x, v = case.input(), jnp.cos(case.input())
     amounts = (0.0, *case.amounts, *(() if case.top is None else (case.top,)))
-    compute = _derivatives(case, v)
+    compute, kind = _derivatives(case, v), "traced" if case.traced else "known"
     for amount in amounts:
-        results = compute(x, np.float32(amount))
+        results = compute(x, np.float32(amount) if case.traced else amount)
         found = {name: np.asarray(value) for name, value in results.items()}
         for name, value in found.items():
             if not np.isfinite(value).all():
                 case.fail(
-                    "gradients", f"the {name} at a traced {amount} is not finite."
+                    "gradients", f"the {name} at a {kind} {amount} is not finite."
                 )
         # steps of 2^-6 leave the quotient 17 of the 23 bits of y
         size = max(1.0, np.abs(found["value"]).max())
@@ -114,40 +112,37 @@ def gradients(case: Case) -> str:
 
 
 def _derivatives(case, v):
-    """What `gradients` compares, as one compiled function of x and a traced amount."""
+    """What `gradients` compares, as one compiled function of x and the amount."""
 
-    @jax.jit
+    @functools.partial(jax.jit, static_argnums=() if case.traced else 1)
     def compute(x, amount):
         def f(x, amount):
             return case.noise(case.key(), x, amount)
 
         y, forward = jax.jvp(lambda x: f(x, amount), (x,), (v,))
         u, step = jnp.sin(y), np.float32(2**-6)
-        reverse, by_amount = jax.vjp(f, x, amount)[1](u)
         quotient = (f(x + step * v, amount) - f(x - step * v, amount)) / (2 * step)
-        return {
-            "value": y,
-            "jvp": forward,
-            "vjp": reverse,
-            "gradient of the amount": by_amount,
-            "difference quotient": quotient,
-            "u": u,
-        }
+        found = {"value": y, "jvp": forward, "difference quotient": quotient, "u": u}
+        if not case.traced:
+            return found | {"vjp": jax.vjp(lambda x: f(x, amount), x)[1](u)[0]}
+        reverse, by_amount = jax.vjp(f, x, amount)[1](u)
+        return found | {"vjp": reverse, "gradient of the amount": by_amount}
 
     return compute
 
 
 def residuals(case: Case) -> str:
     """The backward pass keeps the key: nothing of the size of x."""
-    x = case.input(64, 64)
+    x, amount = case.input(64, 64), case.amounts[-1]
 
-    @jax.jit
     def kept(key, x, amount):
         return jax.vjp(lambda x: case.noise(key, x, amount), x)[1]
 
-    for amount in (case.amounts[-1], np.float32(case.amounts[-1])):
-        leaves = jax.tree.leaves(kept(case.key(), x, amount))
-        sizes = [leaf.size for leaf in leaves]
+    pulls = [jax.jit(functools.partial(kept, amount=amount))(case.key(), x)]
+    if case.traced:
+        pulls.append(jax.jit(kept)(case.key(), x, np.float32(amount)))
+    for pull in pulls:
+        sizes = [leaf.size for leaf in jax.tree.leaves(pull)]
         if max(sizes, default=0) > x.size // 64:
             case.fail(
                 "residuals",
@@ -157,9 +152,10 @@ def residuals(case: Case) -> str:
 
 
 def sharding(case: Case) -> str:
-    """Sharded as x, equal to the unsharded result, without a collective."""
+    """Sharded as x, equal to the unsharded result; nothing is sent or drawn twice."""
     devices = jax.device_count()
-    x, amount = case.input(2 * devices, 2 * devices), case.amounts[-1]
+    # 3 rows and 8 columns on a device: sizes that tell its own part from the whole
+    x, amount = case.input(3 * devices, 8 * devices), case.amounts[-1]
 
     def call(x):
         return case.noise(case.key(), x, amount)
@@ -183,9 +179,16 @@ def sharding(case: Case) -> str:
             if not y.sharding.is_equivalent_to(placed.sharding, x.ndim):
                 case.fail("sharding", f"{what}: the output has {y.sharding}.")
             text = compiled.as_text() or ""
-            found = [name for name in COLLECTIVES if name in text]
-            if found:
-                case.fail("sharding", f"{what}: the program has {found}.")
+            sent = _hlo.collectives(text)
+            if sent:
+                case.fail("sharding", f"{what}: the program has {dict(sent)}.")
+            shard = placed.sharding.shard_shape(x.shape)
+            drawn = _hlo.drawn_beyond_the_shard(text, x.shape, shard)
+            if drawn:
+                case.fail(
+                    "sharding",
+                    f"{what}: each device draws {drawn}, beyond its shard {shard}.",
+                )
     return f"{devices} devices, {len(specs)} layouts"
 
 

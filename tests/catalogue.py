@@ -1,0 +1,216 @@
+"""All that draws: each function, layer and recurrent method, for tests over them all.
+
+What has no parameters is a function of (key, x). What has some is a `Parametric`: the
+parameters, and a function of (parameters, key, x).
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from test_linen import LAYERS as AMOUNTS
+
+import jaxnoise.linen as jnn
+import jaxnoise.nnx as jnx
+from jaxnoise.testing import CASES
+from jaxnoise.testing._weight_cases import WEIGHT_CASES
+
+IDS = 50
+LAYERS = {
+    **AMOUNTS,
+    "RReLU": ((0.1, 0.4), {}),
+    "TokenDropout": ((0.3, 0), {"protected": (1,)}),
+}
+DENSE = {
+    "DropConnectDense": (0.3,),
+    "NoisyDense": (),
+    "VariationalDense": (),
+    "SparseVariationalDense": (),
+    "FlipoutDense": (),
+}
+PLACES = {
+    "input": {"input_rate": 0.3},
+    "recurrent": {"recurrent_rate": 0.3},
+    "candidate": {"candidate_rate": 0.3},
+    "cell": {"cell_rate": 0.1},
+    "zoneout": {"zoneout_hidden": 0.2, "zoneout_cell": 0.3},
+    "weight": {"weight_rate": 0.3},
+    "output": {"output_rate": 0.3},
+}
+LACKING = {
+    "LSTMCell": (),
+    "GRUCell": ("cell",),
+    "SimpleCell": ("cell", "candidate"),
+}
+SHARING = {
+    "per sequence": {},
+    "per step": {"per_step": True},
+    "untied": {"tied": False},
+    "untied, per step": {"tied": False, "per_step": True},
+    "batch shared": {"batch_shared": True},
+}
+FEATURES = 16
+
+
+# words of the names of what has normals, or sums that XLA may fuse: never masks alone
+ROUNDED = ("gaussian", "laplace", "poisson", "speckle", "alpha", "block", "concrete")
+
+
+def is_rounded(name: str) -> bool:
+    """Whether the output may differ in its last bits from program to program."""
+    return any(word in name.lower() for word in ROUNDED)
+
+
+class Parametric(NamedTuple):
+    """Something with parameters: `apply(parameters, key, x)`, without noise if off."""
+
+    parameters: Any
+    apply: Callable[..., jax.Array]
+
+
+def ids_of(x):
+    """Tokens from 0 to 49 in the place of numbers."""
+    return (x * 100).astype(jnp.int32) % IDS
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """The functions of (key, x) for any floating x of 3 dims or more."""
+    # those of weights are in the layers below, which have an x and a kernel
+    cases = [case for case in (*CASES, *WEIGHT_CASES) if "_dense" not in case.name]
+    return {case.name: functools.partial(_call, case) for case in cases}
+
+
+def _call(case, key, x):
+    return case.noise(key, x, case.amounts[-1])
+
+
+def layers(api: str) -> dict[str, Callable[..., Any]]:
+    """The layers of "linen" or "nnx" without parameters, on x of 4 dims."""
+    call = {"linen": _linen, "nnx": _nnx}[api]
+    return {
+        f"{api}.{name}": functools.partial(call, name, *arguments)
+        for name, arguments in LAYERS.items()
+    }
+
+
+def _linen(name, amounts, options, key, x):
+    layer = getattr(jnn, name)(*amounts, **options, deterministic=False)
+    return layer.apply({}, ids_of(x) if name == "TokenDropout" else x, rng=key)
+
+
+def _nnx(name, amounts, options, key, x):
+    layer = getattr(jnx, name)(*amounts, **options)
+    return layer(ids_of(x) if name == "TokenDropout" else x, rngs=key)
+
+
+def dense(width: int, api: str) -> dict[str, Parametric]:
+    """The layers with parameters of "linen" or "nnx", on x (*batch, width)."""
+    found, x = {}, jnp.ones((1, width))
+    if api == "nnx":
+        for name, amounts in DENSE.items():
+            layer = getattr(jnx, name)(width, FEATURES, *amounts, rngs=nnx.Rngs(0))
+            found[name] = nnx_layer(layer)
+        found["ConcreteDropout"] = nnx_layer(jnx.ConcreteDropout(rngs=nnx.Rngs(0)))
+        embed = nnx_layer(jnx.Embed(IDS, FEATURES, rate=0.3, rngs=nnx.Rngs(0)))
+    else:
+        for name, amounts in DENSE.items():
+            found[name] = linen(getattr(jnn, name)(FEATURES, *amounts), x)
+        found["ConcreteDropout"] = linen(jnn.ConcreteDropout(), x)
+        embed = linen(jnn.Embed(IDS, FEATURES, rate=0.3), jnp.zeros(1, jnp.int32))
+    apply = functools.partial(_look_up, embed.apply)
+    return found | {"Embed": Parametric(embed.parameters, apply)}
+
+
+def _look_up(apply, parameters, key, x, off=False):
+    return apply(parameters, key, ids_of(x), off=off)
+
+
+def linen(layer: Any, x: jax.Array) -> Parametric:
+    """A layer of linen, with parameters for x."""
+    # values that are none in particular: initializers would be compiled one by one
+    init = functools.partial(layer.init, deterministic=True)
+    shapes = jax.eval_shape(init, jax.random.key(0), x)
+    parameters = jax.tree.map(_some_values, shapes)
+
+    def apply(parameters, key, x, off=False):
+        return layer.apply(parameters, x, deterministic=off, rng=key)
+
+    return Parametric(parameters, apply)
+
+
+def _some_values(leaf):
+    values = np.sin(np.arange(leaf.size, dtype=np.float32)) / 4
+    return jnp.asarray(values.reshape(leaf.shape))
+
+
+def nnx_layer(layer: Any) -> Parametric:
+    """A layer of nnx, with its own parameters."""
+    graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+
+    def apply(parameters, key, x, off=False):
+        # a copy: the count of a stream may be changed in the trace that made it alone
+        copy = jax.tree.map(lambda leaf: leaf, rest)
+        return nnx.merge(graph, parameters, copy)(x, deterministic=off, rngs=key)
+
+    return Parametric(parameters, apply)
+
+
+def rates(cell: str, places: Any = PLACES, sharing: str = "per sequence"):
+    """The arguments of a cell for noise at those of `places` that it has."""
+    found = {}
+    for place in places:
+        if place not in LACKING[cell]:
+            found |= PLACES[place]
+    if cell != "LSTMCell":
+        found.pop("zoneout_cell", None)
+    options = dict(SHARING[sharing])
+    if cell == "SimpleCell":
+        options.pop("tied", None)
+    return found | options
+
+
+def cells() -> dict[str, Any]:
+    """Unbound cells: each place alone, and all places with each way of sharing."""
+    found = {}
+    for cell in LACKING:
+        make = functools.partial(getattr(jnn, cell), FEATURES)
+        for place in PLACES:
+            if place not in LACKING[cell]:
+                found[f"{cell}, {place}"] = make(**rates(cell, [place]))
+        for sharing, options in SHARING.items():
+            if cell != "SimpleCell" or "tied" not in options:
+                found[f"{cell}, all {sharing}"] = make(**rates(cell, PLACES, sharing))
+    return found | wrappers()
+
+
+def wrappers() -> dict[str, Any]:
+    """Unbound wrappers around cells of flax."""
+    dropout: dict[str, Any]
+    dropout = {"input_rate": 0.3, "state_rate": 0.2, "output_rate": 0.1}
+    zoneout: dict[str, Any] = {"zoneout_hidden": 0.2, "zoneout_cell": 0.3}
+    lstm = functools.partial(nn.OptimizedLSTMCell, FEATURES)
+    variational = jnn.DropoutWrapper(lstm(), **dropout, variational=True)
+    return {
+        "DropoutWrapper": jnn.DropoutWrapper(lstm(), **dropout),
+        "DropoutWrapper, variational": variational,
+        "ZoneoutWrapper": jnn.ZoneoutWrapper(lstm(), **zoneout),
+    }
+
+
+def sequences(width: int, names: Sequence[str]) -> dict[str, Parametric]:
+    """RNN layers over x (batch, time, width), by name; "nnx." for cells of nnx."""
+    x, made, found = jnp.ones((1, 2, width)), cells(), {}
+    for name in names:
+        if not name.startswith("nnx."):
+            found[name] = linen(jnn.RNN(made[name]), x)
+            continue
+        cell, _, sharing = name.removeprefix("nnx.").partition(", all ")
+        options = rates(cell, PLACES, sharing)
+        layer = getattr(jnx, cell)(width, FEATURES, **options, rngs=nnx.Rngs(0))
+        found[name] = nnx_layer(jnx.RNN(layer))
+    return found
