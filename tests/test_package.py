@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import jaxnoise as jn
+from jaxnoise import learned, tree, weights
 from jaxnoise.testing import CASES
+from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,12 +81,16 @@ def test_moments_of_the_docstrings_are_those_of_the_laws(amount):
     assert seen >= 17
 
 
-def table() -> str:
-    """The README's table of functions, from their docstrings."""
+NAMES = [name for case in (*CASES, *WEIGHT_CASES) for name in case.covers]
+MODULES = {"tree": tree, "weights": weights, "learned": learned}
+
+
+def table(names: list[str]) -> str:
+    """A table of functions as it is in the README, from their docstrings."""
     lines = ["| function | law | E | Var |", "|---|---|---|---|"]
-    names = [name for case in CASES for name in case.covers] + ["token_dropout"]
     for name in names:
-        function = getattr(jn, name)
+        module, _, short = name.rpartition(".")
+        function = getattr(MODULES.get(module, jn), short)
         parameters = inspect.signature(function).parameters.values()
         call = ", ".join(p.name for p in parameters if p.default is p.empty)
         cells = [
@@ -94,8 +100,10 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_readme_table_is_that_of_the_docstrings():
-    assert table() in (ROOT / "README.md").read_text("utf-8"), table()
+@pytest.mark.parametrize("of_a_module", [False, True])
+def test_readme_tables_are_those_of_the_docstrings(of_a_module):
+    expected = table([name for name in NAMES if ("." in name) == of_a_module])
+    assert expected in (ROOT / "README.md").read_text("utf-8"), expected
 
 
 def test_readme_code_runs():
