@@ -332,8 +332,8 @@ def test_masks_of_sequences_are_drawn_where_the_examples_are(kind, sequences_on_
 def test_masks_of_every_recurrent_method():
     """All places, which draw apart, by each way of sharing; units over the devices."""
     cells, x = catalogue.cells(), X.reshape(-1, STEPS, WIDTH)[:BATCH]
-    names = {*SEQUENCES, "GRUCell, all untied, per step", "LSTMCell, all batch shared"}
-    names |= {"LSTMCell, all per sequence", "DropoutWrapper, variational"}
+    names = {*SEQUENCES, "GRUCell, all per sequence", "LSTMCell, all batch shared"}
+    names |= {"DropoutWrapper, variational"}
     chosen = {name: cells[name] for name in names if name in cells}
     draw = together({n: functools.partial(masks, cell) for n, cell in chosen.items()})
     expected = jax.jit(lambda: draw(x))()

@@ -17,18 +17,17 @@ from jaxnoise.testing._transforms import PLATFORMS
 
 X = np.linspace(0.5, 2, 4 * 6 * 5 * 8, dtype=np.float32).reshape(4, 6, 5, 8)
 WIDTH = X.shape[-1]
-RUN = ("LSTMCell, all untied, per step", "nnx.GRUCell, all per sequence")
-RUN += ("DropoutWrapper",)
+RUN = ("LSTMCell, all untied, per step", "DropoutWrapper")
 LOWERED = ("LSTMCell, all batch shared", "GRUCell, all untied, per step")
-LOWERED += ("SimpleCell, all per step", "nnx.LSTMCell, all per sequence")
-LOWERED += ("DropoutWrapper, variational", "ZoneoutWrapper")
+LOWERED += ("SimpleCell, all per step", "DropoutWrapper, variational", "ZoneoutWrapper")
+LOWERED += ("nnx.LSTMCell, all per sequence", "nnx.GRUCell, all per sequence")
 FAMILIES = {
     "functions": (catalogue.functions, X),
-    "linen": (lambda: catalogue.layers("linen"), X),
     "linen, with parameters": (lambda: catalogue.dense(WIDTH, "linen"), X[:, 0, 0]),
     "sequences": (lambda: catalogue.sequences(WIDTH, RUN), X[:, 0]),
 }
 ONLY_LOWERED = {
+    "linen": (lambda: catalogue.layers("linen"), X),
     "nnx": (lambda: catalogue.layers("nnx"), X),
     "nnx, with parameters": (lambda: catalogue.dense(WIDTH, "nnx"), X[:, 0, 0]),
     "sequences": (lambda: catalogue.sequences(WIDTH, LOWERED), X[:, 0]),

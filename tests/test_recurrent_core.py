@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnoise.recurrent as jr
+from jaxnoise.recurrent import _sequence
 
 GATES = {"lstm": 4, "gru": 3, "simple": 1}
 STEPS, BATCH, WIDTH, FEATURES = 6, (2, 3), 4, 5
@@ -209,6 +210,34 @@ def timed(rates):
     return every if rates.get("per_step") else {"zoneout_hidden", "zoneout_cell"}
 
 
+def test_a_step_without_a_batch_and_of_sizes_that_python_has_no_constants_for():
+    """Ints above 256 are equal without being one object, as those of shapes are."""
+    size = 300
+    weights = jr.Weights(normal(1, size, size), normal(2, size, size), normal(3, size))
+    weights = jax.tree.map(lambda w: w / np.float32(np.sqrt(size)), weights)
+    h, x = normal(4, size), normal(5, size)
+    new_h, y = jr.simple_step(weights, h, x)
+    expected = np.tanh(x @ weights.input + h @ weights.recurrent + weights.bias)
+    close((new_h, y), (expected, expected), 1e-5)
+
+
+@pytest.mark.parametrize("cell", GATES)
+def test_the_backward_pass_of_its_own_is_for_the_default_activations(cell):
+    weights, carry, xs = problem(cell)
+    others = {"activation_fn": jax.nn.relu, "gate_fn": jax.nn.hard_sigmoid}
+    if cell == "simple":
+        del others["gate_fn"]
+
+    def program(**options):
+        run = functools.partial(getattr(jr, cell), **options)
+        return str(jax.make_jaxpr(run)(weights, carry, xs))
+
+    assert "custom_vjp_call" in program()
+    assert "custom_vjp_call" not in program(forward_mode=True)
+    for name, other in others.items():
+        assert "custom_vjp_call" not in program(**{name: other})
+
+
 @functools.partial(jax.jit, static_argnames=("cell", "forward_mode", "tied"))
 def gradients(cell, args, lengths, weigh, *, forward_mode, **tied):
     def loss(args):
@@ -250,3 +279,31 @@ def test_gradients_are_those_of_autodiff(cell, rates, dtype, tolerance):
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(ours))
         count = 4 if ragged else 3
         close(ours[:count], plain[:count], tolerance)
+
+
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+@pytest.mark.parametrize("time_major", [True, False])
+@pytest.mark.parametrize("features", [(), (4,), (4, 5)])
+def test_reversed_sequences_of_any_rank(batch, time_major, features):
+    """Each within its length, and what pads it behind its end, as in flax."""
+    back = np.arange(STEPS)[::-1]
+    lengths = np.resize([4, 0, 1, 6, 5, 3], batch).astype(np.int32)
+    xs = normal(1, STEPS, *batch, *features)
+    turned = np.empty_like(xs)
+    for row in np.ndindex(*batch):
+        order = np.roll(back, lengths[row])
+        turned[:, *row] = xs[order][:, *row]
+    axis = 0 if time_major else len(batch)
+    for keep_order in (False, True):
+        seen, ys = _sequence.over_time(
+            lambda xs, lengths: (xs, xs),
+            np.moveaxis(xs, 0, axis),
+            feature_dims=len(features),
+            seq_lengths=lengths,
+            time_major=time_major,
+            reverse=True,
+            keep_order=keep_order,
+        )
+        np.testing.assert_array_equal(seen, turned)
+        expected = xs if keep_order else turned
+        np.testing.assert_array_equal(ys, np.moveaxis(expected, 0, axis))

@@ -374,6 +374,17 @@ def test_rates_may_be_traced():
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize(
+    ("params", "masks"),
+    [("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32")],
+)
+def test_masks_are_as_precise_as_the_parameters_and_float32_at_least(params, masks):
+    with jax.enable_x64(True):
+        cell = jnn.LSTMCell(5, **NOISY, zoneout_cell=0.2, param_dtype=jnp.dtype(params))
+        drawn = cell.sample_noise(key(), (3, 4)), cell.expected_noise()
+    assert {str(mask.dtype) for mask in jax.tree.leaves(drawn)} == {masks}
+
+
 def test_forward_mode_of_the_layer():
     x = inputs()
     rnn = jnn.RNN(jnn.GRUCell(5), forward_mode=True)

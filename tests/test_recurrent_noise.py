@@ -394,12 +394,17 @@ def test_bad_sequences():
         run(weights, carry, xs[:0], None)
     with pytest.raises(ValueError, match="with a width of 4"):
         run(weights, carry, xs[..., :3], None)
+    with pytest.raises(ValueError, match="with a width of 4"):
+        run(weights, carry, jnp.ones((*xs.shape[:-1], WIDTH + 1)), None)
     with pytest.raises(ValueError, match="carry must have 2"):
         run(weights, carry[:1], xs, None)
     with pytest.raises(ValueError, match="carry must have 2"):
         run(weights, jax.tree.map(lambda c: c[:1], carry), xs, None)
     with pytest.raises(ValueError, match=r"columns"):
         run(weights._replace(input=weights.input[:, :16]), carry, xs, None)
+    with pytest.raises(ValueError, match=r"columns"):
+        wide = jnp.ones((FEATURES, 4 * FEATURES + 4))
+        run(weights._replace(recurrent=wide), carry, xs, None)
     with pytest.raises(TypeError, match="floating"):
         run(weights, carry, jnp.ones(xs.shape, int), None)
     with pytest.raises(TypeError, match="one dtype"):

@@ -12,6 +12,7 @@ limit on processor time, which a paused or busy machine does not use up.
 import argparse
 import ast
 import dataclasses
+import functools
 import importlib
 import json
 import math
@@ -30,8 +31,8 @@ from suites import SUITES
 SEED = 20261122
 CPU_SECONDS = 600
 SURVIVED, KILLED = "survived", "killed"
-# exit codes of pytest: tests failed, or could not even be collected
-FAILED = (1, 2)
+# exit codes of pytest: tests failed, could not be collected, or not found for that
+FAILED = (1, 2, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Mutant:
         return f"{self.module}:{self.line} {self.operator} {self.occurrence}"
 
 
-def mutants_of(tree: Path, module: str) -> list[Mutant]:
+@functools.cache
+def mutants_of(tree: Path, module: str) -> tuple[Mutant, ...]:
     """All mutants of a module, but for those of types."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
@@ -66,7 +68,7 @@ def mutants_of(tree: Path, module: str) -> list[Mutant]:
             of_types = any(a <= start and end <= b for a, b in types)
             if not of_types and _is_one(source, mutant):
                 found.append(mutant)
-    return found
+    return tuple(found)
 
 
 def _is_one(source: str, mutant: Mutant) -> bool:
@@ -114,7 +116,7 @@ def sample(tree: Path, modules: list[str], most: int) -> list[Mutant]:
     """At most that many mutants of every module, in an order that is fixed."""
     chosen = []
     for module in modules:
-        everything = mutants_of(tree, module)
+        everything = list(mutants_of(tree, module))
         # shuffled whole, so that a larger sample begins with a smaller one
         random.Random(f"{SEED} {module}").shuffle(everything)
         chosen += everything[:most]
@@ -148,7 +150,9 @@ def _exit_with_pytest(tests):
     import pytest
 
     warnings.resetwarnings()
+    # duplicates: a test named by itself comes before the rest of its file
     options = ["-o", "addopts=", "-p", "no:cacheprovider", "-n0", "-x", "-q"]
+    options += ["--keep-duplicates"]
     code = 3
     try:
         code = int(pytest.main([*options, "--tb=line", *tests]))
