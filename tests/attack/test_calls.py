@@ -110,8 +110,11 @@ def test_calls(case):
                 wrong, scalar = set(), jax.ShapeDtypeStruct((), "float32")
                 y = jax.eval_shape(lambda x, a: noise(key, x, a), x, scalar)
             elif wrong:
-                # refused before anything is traced, so there is no need to
-                y = noise(key, zeros(shape, dtype), amount)
+                # refused before anything is traced, so there is no need to; the one
+                # row of two functions may draw before the second refuses
+                typed = is_key and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+                fresh = jax.random.clone(key) if typed else key
+                y = noise(fresh, zeros(shape, dtype), amount)
             else:
                 y = jax.eval_shape(lambda x: noise(key, x, amount), x)
         except Exception as error:
