@@ -123,8 +123,8 @@ class Trainer:
                 params, window[:, :-1], carry, key
             )
             nats = -log_likelihood(logits, window[:, 1:]).mean()
-            ar = losses.activation_regularization(dropped, method.ar)
-            tar = losses.temporal_activation_regularization(raw, method.tar)
+            ar = losses.ar(dropped, method.ar)
+            tar = losses.tar(raw, method.tar)
             return nats + ar + tar, (nats, carry_)
 
         grads, (nats, carry) = jax.grad(loss, has_aux=True)(state.params)

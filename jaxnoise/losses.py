@@ -1,9 +1,8 @@
 """Losses that go with noise: two noisy passes that agree, activations that stay small.
 
 Two passes of one model, with two keys, and a penalty on their difference (`r_drop`,
-`fraternal_dropout`); and the penalties of AWD-LSTM on what recurrent layers emit
-(`activation_regularization`, `temporal_activation_regularization`). Terms to add to a
-loss, and nothing that draws: the noise is in the passes.
+`fraternal`); and the penalties of AWD-LSTM on what recurrent layers emit (`ar`, `tar`).
+Terms to add to a loss, and nothing that draws: the noise is in the passes.
 
 All compute in float32 (float64 for float64) and come back so, also for bfloat16.
 """
@@ -70,7 +69,7 @@ def _symmetric_kl(logits1, logits2, *, dim):
     return jnp.where(apart.any(dim), jnp.inf, terms.sum(dim) / 2)
 
 
-def fraternal_dropout(h1: ArrayLike, h2: ArrayLike, *, axis: int = -1) -> jax.Array:
+def fraternal(h1: ArrayLike, h2: ArrayLike, *, axis: int = -1) -> jax.Array:
     """Mean squared difference of two passes: the fraternal dropout loss.
 
     Law: L = mean_c (h1 - h2)^2.
@@ -98,13 +97,13 @@ def fraternal_dropout(h1: ArrayLike, h2: ArrayLike, *, axis: int = -1) -> jax.Ar
       >>> import jax.numpy as jnp
       >>> from jaxnoise import losses
       >>> h1, h2 = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 4.0]])
-      >>> losses.fraternal_dropout(h1, h2).tolist()
+      >>> losses.fraternal(h1, h2).tolist()
       [2.0]
 
     Reference: Zolna, Arpit, Suhubdy, Bengio, Fraternal dropout, ICLR 2018,
     https://arxiv.org/abs/1711.00066.
     """
-    a, b, dim = _two("fraternal_dropout", ("h1", "h2"), h1, h2, axis)
+    a, b, dim = _two("fraternal", ("h1", "h2"), h1, h2, axis)
     return _mean_square(a, b, dim=dim)
 
 
@@ -114,8 +113,8 @@ def _mean_square(h1, h2, *, dim):
     return jnp.where(apart.any(dim), jnp.inf, (change**2).mean(dim))
 
 
-def activation_regularization(outputs: ArrayLike, alpha: ArrayLike) -> jax.Array:
-    """Penalty on large activations: the AR of AWD-LSTM.
+def ar(outputs: ArrayLike, alpha: ArrayLike) -> jax.Array:
+    """Activation regularization of AWD-LSTM: a penalty on large activations.
 
     Law: L = alpha mean(h^2), the mean over all elements.
 
@@ -136,21 +135,18 @@ def activation_regularization(outputs: ArrayLike, alpha: ArrayLike) -> jax.Array
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxnoise import losses
-      >>> float(losses.activation_regularization(jnp.array([1.0, 3.0]), 2.0))
+      >>> float(losses.ar(jnp.array([1.0, 3.0]), 2.0))
       10.0
 
     Reference: Merity, McCann, Socher, Revisiting activation regularization for language
     RNNs, 2017, https://arxiv.org/abs/1708.01009.
     """
-    name = "activation_regularization"
-    outputs = _check.floating(name, outputs, allow_complex=False, name="outputs")
-    return _weighted(_check.magnitude(name, "alpha", alpha), outputs)
+    outputs = _check.floating("ar", outputs, allow_complex=False, name="outputs")
+    return _weighted(_check.magnitude("ar", "alpha", alpha), outputs)
 
 
-def temporal_activation_regularization(
-    outputs: ArrayLike, beta: ArrayLike, *, time_axis: int = 1
-) -> jax.Array:
-    """Penalty on changes from step to step: the TAR of AWD-LSTM.
+def tar(outputs: ArrayLike, beta: ArrayLike, *, time_axis: int = 1) -> jax.Array:
+    """Temporal activation regularization of AWD-LSTM: a penalty on changes over time.
 
     Law: L = beta mean((h_{t+1} - h_t)^2), the mean over all differences.
 
@@ -174,15 +170,14 @@ def temporal_activation_regularization(
       >>> import jax.numpy as jnp
       >>> from jaxnoise import losses
       >>> h = jnp.array([[[1.0], [3.0], [3.0]]])
-      >>> float(losses.temporal_activation_regularization(h, 1.0))
+      >>> float(losses.tar(h, 1.0))
       2.0
 
-    Reference: Merity, McCann, Socher, 2017, as `activation_regularization`.
+    Reference: Merity, McCann, Socher, 2017, as `ar`.
     """
-    name = "temporal_activation_regularization"
-    outputs = _check.floating(name, outputs, allow_complex=False, name="outputs")
-    (dim,) = _dims.normalized(name, "time_axis", time_axis, outputs.ndim)
-    weight = _check.magnitude(name, "beta", beta)
+    outputs = _check.floating("tar", outputs, allow_complex=False, name="outputs")
+    (dim,) = _dims.normalized("tar", "time_axis", time_axis, outputs.ndim)
+    weight = _check.magnitude("tar", "beta", beta)
     return _weighted(weight, jnp.diff(_wide(outputs), axis=dim))
 
 

@@ -76,7 +76,7 @@ def test_gradients_are_those_of_float64_differences():
     step = 1e-5 * np.eye(6)
     pairs = (
         (losses.r_drop, lambda a: kl_both_ways(a, b)),
-        (losses.fraternal_dropout, lambda a: ((a - b) ** 2).mean(-1)),
+        (losses.fraternal, lambda a: ((a - b) ** 2).mean(-1)),
     )
     for loss, reference in pairs:
         slope = (reference(a + step) - reference(a - step)) / 2e-5
@@ -84,53 +84,50 @@ def test_gradients_are_those_of_float64_differences():
         np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6)
 
 
-def test_fraternal_dropout_is_that_of_numpy():
+def test_fraternal_is_that_of_numpy():
     a, b = RNG.normal(size=(2, 4, 5, 6)).astype(np.float32)
     expected = ((np.float64(a) - np.float64(b)) ** 2).mean(-1)
-    np.testing.assert_allclose(losses.fraternal_dropout(a, b), expected, rtol=1e-5)
-    last = losses.fraternal_dropout(a, b, axis=1)
+    np.testing.assert_allclose(losses.fraternal(a, b), expected, rtol=1e-5)
+    last = losses.fraternal(a, b, axis=1)
     expected = ((np.float64(a) - np.float64(b)) ** 2).mean(1)
     np.testing.assert_allclose(last, expected, rtol=1e-5)
 
 
-def test_fraternal_dropout_with_infinities():
+def test_fraternal_with_infinities():
     a = np.float32([[-INF, 1.0], [-INF, 1.0], [INF, 1.0], [1e4, -1e4]])
     b = np.float32([[-INF, 3.0], [0.0, 1.0], [-INF, 1.0], [-1e4, 1e4]])
-    value = losses.fraternal_dropout(a, b)
+    value = losses.fraternal(a, b)
     np.testing.assert_allclose(value, [2.0, INF, INF, 4e8], rtol=1e-6)
-    total = lambda a, b: losses.fraternal_dropout(a, b).sum()  # noqa: E731
+    total = lambda a, b: losses.fraternal(a, b).sum()  # noqa: E731
     assert all(np.isfinite(g).all() for g in jax.grad(total, (0, 1))(a, b))
 
 
 # --- activations --------------------------------------------------------------------
 
 
-def test_activation_regularization_is_that_of_numpy():
+def test_ar_is_that_of_numpy():
     h = RNG.normal(size=(3, 5, 4)).astype(np.float32)
     expected = 2 * np.mean(np.float64(h) ** 2)
-    value = losses.activation_regularization(h, 2.0)
+    value = losses.ar(h, 2.0)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
-    assert losses.activation_regularization(h * INF, 0) == 0
-    assert losses.activation_regularization(h[:0], 2.0) == 0
+    assert losses.ar(h * INF, 0) == 0
+    assert losses.ar(h[:0], 2.0) == 0
 
 
 @pytest.mark.parametrize("axis", [0, 1, -2])
-def test_temporal_activation_regularization_is_that_of_numpy(axis):
+def test_tar_is_that_of_numpy(axis):
     h = RNG.normal(size=(3, 5, 4)).astype(np.float32)
     expected = 0.5 * np.mean(np.diff(np.float64(h), axis=axis) ** 2)
-    value = losses.temporal_activation_regularization(h, 0.5, time_axis=axis)
+    value = losses.tar(h, 0.5, time_axis=axis)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     one = np.take(h, [0], axis=axis)
-    loss = lambda h: losses.temporal_activation_regularization(  # noqa: E731
-        h, 1.0, time_axis=axis
-    )
-    value, gradient = jax.value_and_grad(loss)(one)
+    value, gradient = jax.value_and_grad(losses.tar)(one, 1.0, time_axis=axis)
     assert value == 0 and (gradient == 0).all()
 
 
 def test_weights_may_be_traced():
     h = np.ones((1, 2, 1), np.float32) * np.float32([[[1], [3]]])
-    call = jax.jit(losses.temporal_activation_regularization)
+    call = jax.jit(losses.tar)
     assert [float(call(h, beta)) for beta in (0.5, 2.0)] == [2.0, 8.0]
     assert call._cache_size() == 1
 
@@ -143,9 +140,9 @@ def test_results_are_wide():
     pair = (h, h * 2)
     results = [
         losses.r_drop(*pair),
-        losses.fraternal_dropout(*pair),
-        losses.activation_regularization(h, 1.0),
-        losses.temporal_activation_regularization(h, 1.0),
+        losses.fraternal(*pair),
+        losses.ar(h, 1.0),
+        losses.tar(h, 1.0),
     ]
     assert all(y.dtype == np.float32 for y in results)
     np.testing.assert_allclose(results[2], float(h[0, 0, 0]) ** 2, rtol=1e-5)
@@ -170,22 +167,22 @@ def test_results_are_wide():
             "r_drop: logits1 must have a floating dtype, got int",
         ),
         (
-            lambda: losses.fraternal_dropout(np.ones(3), np.ones(3), axis=1),
+            lambda: losses.fraternal(np.ones(3), np.ones(3), axis=1),
             ValueError,
-            r"fraternal_dropout: axis must be in \[-1, 1\)",
+            r"fraternal: axis must be in \[-1, 1\)",
         ),
         (
-            lambda: losses.activation_regularization(np.ones(3), -1.0),
+            lambda: losses.ar(np.ones(3), -1.0),
             ValueError,
-            "activation_regularization: alpha must be finite and at least 0, got -1.0",
+            "ar: alpha must be finite and at least 0, got -1.0",
         ),
         (
-            lambda: losses.temporal_activation_regularization(np.ones(3), 1.0),
+            lambda: losses.tar(np.ones(3), 1.0),
             ValueError,
-            r"temporal_activation_regularization: time_axis must be in \[-1, 1\)",
+            r"tar: time_axis must be in \[-1, 1\)",
         ),
         (
-            lambda: losses.temporal_activation_regularization(np.ones((2, 3)), INF),
+            lambda: losses.tar(np.ones((2, 3)), INF),
             ValueError,
             "beta must be finite and at least 0, got inf",
         ),

@@ -33,6 +33,7 @@ def _cell(name, *numbers):
 
 SUITES = {
     "jaxnoise/_mask.py": [*_DROPOUT, _SHAPES],
+    "jaxnoise/_integers.py": ["tests/test_check.py", "tests/test_text.py"],
     "jaxnoise/_check.py": [
         "tests/test_check.py",
         "tests/test_survivors.py",
