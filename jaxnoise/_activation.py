@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _gaussian, _random
+from jaxnoise import _check, _gaussian, _random, _sharding
 
 
 def rrelu(
@@ -61,7 +61,7 @@ def mean_of_rrelu(x: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> jax.Array
 
 @_random.noise
 def _random_slopes(key, x, lower, upper):
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
     u = _random.uniform(key, x.shape, _random.wide_dtype(x), 0, sharding)
     slope = lower + (upper - lower) * u
     return _random.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)

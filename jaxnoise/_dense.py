@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _random, _sharding
 
 
 def arguments(
@@ -66,7 +66,7 @@ def normal_around(
     the root would be infinite.
     """
     wide = variance.dtype
-    n = _random.normal(key, mean.shape, wide, _random.sharding_like(mean, mean.shape))
+    n = _random.normal(key, mean.shape, wide, _sharding.like(mean, mean.shape))
     noisy = variance > jnp.finfo(wide).tiny
     stddev = jnp.where(noisy, jnp.sqrt(jnp.where(noisy, variance, 1)), 0)
     return (mean.astype(wide) + stddev * n).astype(dtype)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _integers, _mask, _random
+from jaxnoise import _check, _dims, _integers, _mask, _random, _sharding
 
 # -lambda * alpha of SELU: what it tends to for very negative inputs
 _SELU_FLOOR = np.float64(-1.7580993408473766)
@@ -84,6 +85,7 @@ def dropout_mask(
     *,
     broadcast_dims: Sequence[int] = (),
     bits: int = 32,
+    out_sharding: NamedSharding | PartitionSpec | None = None,
 ) -> jax.Array:
     """Draw the mask of `dropout`, to be applied as often as wanted.
 
@@ -95,6 +97,10 @@ def dropout_mask(
       rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing.
       broadcast_dims: dims that share one draw; they have size 1 in the mask.
       bits: as in `dropout`; give `apply_mask` the same.
+      out_sharding: on an explicit mesh the sharding of the array that the mask is for,
+        `jax.typeof(x).sharding`, so that each device draws its own part; None for a
+        mask that is drawn whole on every device. The bits are the same. On an automatic
+        mesh the compiler decides.
 
     Returns:
       Bool array, True = kept: `jax.random.bernoulli(key, float32(1 - rate), shape)`, if
@@ -104,8 +110,9 @@ def dropout_mask(
 
     Raises:
       ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %, a
-        bad shape or dim, other bits, or a batch of keys.
-      TypeError: key is not a key, or shape has something that is not an integer.
+        bad shape, dim or sharding, other bits, or a batch of keys.
+      TypeError: key is not a key, shape has something that is not an integer, or
+        out_sharding is not a sharding.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
@@ -122,12 +129,17 @@ def dropout_mask(
         "dropout_mask", "broadcast_dims", broadcast_dims, len(shape)
     )
     bits = _check.bits("dropout_mask", bits, rate)
+    wanted = _sharding.checked("dropout_mask", "out_sharding", out_sharding, shape)
+    drawn = _dims.shared(shape, dims)
+    sharding = _sharding.aligned(wanted, shape, drawn)
     threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
-    mask = _sampled_mask(key, threshold, shape=_dims.shared(shape, dims), bits=bits)
+    mask = _sampled_mask(key, threshold, shape=drawn, sharding=sharding, bits=bits)
     return checkpoint_name(mask, "jaxnoise_mask")
 
 
-_sampled_mask = jax.jit(_random.keep_mask, static_argnames=("shape", "bits"))
+_sampled_mask = jax.jit(
+    _random.keep_mask, static_argnames=("shape", "sharding", "bits")
+)
 
 
 def apply_mask(

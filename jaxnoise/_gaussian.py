@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _random, _sharding
 
 
 def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
@@ -230,14 +230,16 @@ def _added(key, x, amount, *, law):
 @_random.noise
 def multiplicative(key, x, stddev):
     """x (1 + stddev n), n standard normal; stddev has the dtype of the noise."""
-    n = _random.normal(key, x.shape, _random.wide_dtype(x), _sharding(x))
+    n = _random.normal(key, x.shape, _random.wide_dtype(x), _sharding.like(x, x.shape))
     return _random.in_wide(lambda real: real * (1 + stddev * n), x)
 
 
 @_random.noise
 def _on_a_fraction(key, x, threshold, stddev):
     key_mask, key_noise = jax.random.split(key)
-    untouched = _random.keep_mask(key_mask, threshold, x.shape, _sharding(x))
+    untouched = _random.keep_mask(
+        key_mask, threshold, x.shape, _sharding.like(x, x.shape)
+    )
     noisy = _plus(x, stddev, _unit_noise(key_noise, x, "normal"))
     return jnp.where(untouched, x, noisy)
 
@@ -249,14 +251,10 @@ def _plus(x, amount, noise):
 
 def _unit_noise(key, x, law):
     """Standard noise of the given law, in the shape, precision and sharding for x."""
-    wide, sharding = _random.wide_dtype(x), _sharding(x)
+    wide, sharding = _random.wide_dtype(x), _sharding.like(x, x.shape)
     if law == "uniform":
         return _random.uniform(key, x.shape, wide, -1, sharding)
     if law == "laplace":
         return _random.laplace(key, x.shape, wide, sharding)
     complex_input = jnp.issubdtype(x.dtype, jnp.complexfloating)
     return _random.normal(key, x.shape, x.dtype if complex_input else wide, sharding)
-
-
-def _sharding(x):
-    return _random.sharding_like(x, x.shape)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _gaussian, _random, _wall
+from jaxnoise import _check, _dims, _gaussian, _random, _sharding, _wall
 
 _KEPT = 2  # beside 0 for pepper and 1 for salt
 
@@ -97,7 +97,7 @@ def _salted(key, x, threshold, pepper, low, high, *, shape):
     first_salt = threshold * np.uint32(2**8) + jnp.rint(pepper * rest).astype(np.uint32)
 
     def draw(key, threshold, first_salt):
-        bits = _random.random_bits(key, shape, _random.sharding_like(x, shape))
+        bits = _random.random_bits(key, shape, _sharding.like(x, shape))
         kept = (bits >> np.uint32(9)) < threshold
         salty = (bits >> np.uint32(1)) >= first_salt
         return jnp.where(kept, np.uint8(_KEPT), salty.astype(np.uint8))
@@ -157,7 +157,7 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
 
 @_random.noise
 def _counted(key, x, scale):
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
 
     def photons(real):
         one = jnp.where(scale > 0, scale, jnp.ones_like(scale))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnoise import _check, _random
+from jaxnoise import _check, _random, _sharding
 
 
 def drop(
@@ -34,7 +34,7 @@ def keep_mask(
     key: jax.Array, x: jax.Array, threshold: Any, shape: _random.Shape, bits: int
 ) -> jax.Array:
     """A mask of `shape` for `x`, on the devices where x is."""
-    sharding, shared = _random.sharding_like(x, shape), shape != x.shape
+    sharding, shared = _sharding.like(x, shape), shape != x.shape
     return _random.keep_mask(key, threshold, shape, sharding, bits, shared=shared)
 
 

@@ -18,12 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxnoise import _packed, _quantile, _threefry, _wall
+from jaxnoise import _packed, _quantile, _sharding, _threefry, _wall
 
 Shape = tuple[int, ...]
-Sharding = NamedSharding | None
+Sharding = _sharding.Sharding
 
 
 def noise(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -57,19 +56,6 @@ def in_wide(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Arr
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return lax.complex(function(x.real), function(x.imag))
     return function(x.astype(wide_dtype(x))).astype(x.dtype)
-
-
-def sharding_like(x: jax.Array, shape: Shape) -> Sharding:
-    """The sharding of `x` on an explicit mesh, whole on the dims that `shape` shares.
-
-    None where there is nothing to say: without a mesh, or where the compiler decides.
-    """
-    sharding = jax.typeof(x).sharding
-    if not sharding.mesh.explicit_axes:
-        return None
-    pairs = zip(sharding.spec, x.shape, shape, strict=True)
-    spec = [None if size != wanted else axis for axis, size, wanted in pairs]
-    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
 
 def keep_threshold(rate: Any, dtype: np.dtype, bits: int = 32) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _integers, _mask, _random
+from jaxnoise import _check, _dims, _integers, _mask, _random, _sharding
 
 
 def spatial_dropout(
@@ -186,7 +186,7 @@ def drop_block(
 @_random.noise
 def _blocks(key, x, threshold, *, size, dims, batch):
     grid = tuple(n - size + 1 if dim in dims else n for dim, n in enumerate(x.shape))
-    seeds = ~_random.keep_mask(key, threshold, grid, _random.sharding_like(x, grid))
+    seeds = ~_random.keep_mask(key, threshold, grid, _sharding.like(x, grid))
     keep = ~_spread(seeds, size, dims)
     example = tuple(range(batch, x.ndim))
     kept = keep.sum(example, dtype=np.int32, keepdims=True)

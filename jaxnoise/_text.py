@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _gaussian, _integers, _mask, _random
+from jaxnoise import _check, _dims, _gaussian, _integers, _mask, _random, _sharding
 
 
 def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.Array:
@@ -115,7 +115,7 @@ def token_dropout(
 
 @functools.partial(jax.jit, static_argnames="protected")
 def _replaced(key, ids, threshold, mask_id, *, protected):
-    sharding = _random.sharding_like(ids, ids.shape)
+    sharding = _sharding.like(ids, ids.shape)
     kept = _random.keep_mask(key, threshold, ids.shape, sharding)
     for value in protected:
         kept |= ids == ids.dtype.type(value)
@@ -190,7 +190,7 @@ def neftune_noise(
 @_random.noise
 def _embedding_noise(key, x, alpha, lengths):
     wide, (time, width) = _random.wide_dtype(x), x.shape[-2:]
-    u = _random.uniform(key, x.shape, wide, -1, _random.sharding_like(x, x.shape))
+    u = _random.uniform(key, x.shape, wide, -1, _sharding.like(x, x.shape))
     if lengths is None:
         bound = alpha / wide.type(np.sqrt(max(1, time * width)))
         return _random.in_wide(lambda real: real + bound * u, x)

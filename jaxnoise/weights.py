@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _mask, _random, _wall
+from jaxnoise import _check, _dense, _mask, _random, _sharding, _wall
 
 
 def dropconnect_dense(
@@ -146,7 +146,7 @@ def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
 
 @_random.noise
 def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
-    sharding = _random.sharding_like(kernel, kernel.shape)
+    sharding = _sharding.like(kernel, kernel.shape)
     mask = _random.keep_mask(key, threshold, kernel.shape, sharding)
     return _dense.dense(x, _mask.scale_kept(kernel, mask, keep), bias, precision)
 
@@ -167,7 +167,7 @@ def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
 
 def _along(x, dim):
     """The sharding of a vector along one dim of `x`."""
-    whole = _random.sharding_like(x, x.shape)
+    whole = _sharding.like(x, x.shape)
     if whole is None:
         return None
     return NamedSharding(whole.mesh, PartitionSpec(whole.spec[dim]))

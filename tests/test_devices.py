@@ -5,7 +5,6 @@ from its text.
 """
 
 import functools
-import math
 
 import catalogue
 import flax.linen as nn
@@ -14,11 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from meshes import (
+    KINDS,
+    ON_DATA,
+    ON_TENSOR,
+    assert_equal,
+    close,
+    mesh_of,
+    on_one,
+    run_on,
+    together,
+    with_key,
+)
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 from jaxnoise.testing import LawError, check_noise
-from jaxnoise.testing._hlo import collectives, drawn_beyond_the_shard, words
+from jaxnoise.testing._hlo import collectives, drawn_beyond_the_shard
 
 # no size of an axis is the size of a part of another one, so that a program's shapes
 # tell parts from wholes; 2 x 16 channels are whole blocks of 8 decisions on each device
@@ -30,25 +41,8 @@ LAYOUTS = {
     "4, sequence and tensor": (AxisType.Auto, (1, 2, 2), "linen"),
     "8, data, sequence and tensor": (AxisType.Explicit, (2, 2, 2), "nnx"),
 }
-KINDS = pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
-# their docstrings say so: a sum over each example, and a mask without an array
+# as its docstring says: a sum over each example
 NEED_WHOLE_EXAMPLES = {"drop_block", "linen.DropBlock", "nnx.DropBlock"}
-DRAWN_FOR_A_SHAPE = {"dropout_mask, apply_mask"}
-
-
-def mesh_of(kind, shape, names=("data", "sequence", "tensor")):
-    devices = jax.devices()[: math.prod(shape)]
-    return jax.make_mesh(shape, names, axis_types=(kind,) * len(shape), devices=devices)
-
-
-def with_key(rows, key, x):
-    """The outputs of all rows, each with the same key."""
-    return {name: row(jax.random.clone(key), x) for name, row in rows.items()}
-
-
-def together(rows):
-    """One function of x with the outputs of all rows."""
-    return lambda x: with_key(rows, jax.random.key(0), x)
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +56,12 @@ def on_one_device(rows):
     return jax.jit(together(rows))(X)
 
 
-def assert_equal(found, expected):
-    """To the bit, or to 1 ulp (of 1, near 0) where there are normals."""
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    values = jax.tree.leaves(expected)
-    for (path, leaf), value in zip(
-        jax.tree.leaves_with_path(found), values, strict=True
-    ):
-        assert leaf.dtype == value.dtype, path
-        a, b = np.asarray(leaf, np.float64), np.asarray(value, np.float64)
-        error = np.abs(a - b) / np.maximum(np.abs(b), 1)
-        rounded = catalogue.is_rounded(str(path))
-        assert error.max() <= (np.finfo(np.float32).eps if rounded else 0), path
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_functions_and_layers(layout, rows, on_one_device):
     kind, shape, api = LAYOUTS[layout]
     chosen = set(catalogue.functions()) | {n for n in rows if n.startswith(f"{api}.")}
     if shape[1:] != (1, 1):
         chosen -= NEED_WHOLE_EXAMPLES
-    if kind is AxisType.Explicit:
-        chosen -= DRAWN_FOR_A_SHAPE
     rows = {name: row for name, row in rows.items() if name in chosen}
     mesh = mesh_of(kind, shape)
     with jax.set_mesh(mesh):
@@ -101,19 +79,60 @@ def test_functions_and_layers(layout, rows, on_one_device):
 
 @KINDS
 def test_a_mask_drawn_for_a_shape(kind):
-    """Its place is that of what it meets; an explicit mesh does not know of that."""
-    noise = catalogue.functions()["dropout_mask, apply_mask"]
+    """Its place is that of what it meets; an explicit mesh has to be told of that."""
+
+    def noise(x):
+        return jn.apply_mask(x, jn.dropout_mask(jax.random.key(0), x.shape, 0.5), 0.5)
+
     mesh = mesh_of(kind, (2, 2, 2))
     with jax.set_mesh(mesh):
         x = jax.device_put(X, NamedSharding(mesh, SPEC))
-        call = jax.jit(functools.partial(noise, jax.random.key(0)))
-        compiled = call.lower(x).compile()
+        compiled = jax.jit(noise).lower(x).compile()
         y = compiled(x)
     np.testing.assert_array_equal(y, jn.dropout(jax.random.key(0), X, 0.5))
     text, shard = compiled.as_text(), x.sharding.shard_shape(x.shape)
     assert not collectives(text)
     whole = kind is AxisType.Explicit
     assert drawn_beyond_the_shard(text, X.shape, shard) == [X.shape] * whole
+
+
+@pytest.mark.parametrize("dims", [(), (1, 3)], ids=str)
+def test_a_mask_drawn_where_it_is_asked_for(dims):
+    """Its sharding is that of the array, whole on the dims that share a draw."""
+
+    def draw(sharding=None):
+        options = {"broadcast_dims": dims, "out_sharding": sharding}
+        return jn.dropout_mask(jax.random.key(0), X.shape, 0.5, **options)
+
+    mesh = mesh_of(AxisType.Explicit, (2, 2, 2))
+    with jax.set_mesh(mesh):
+        masks = [draw(SPEC), jax.jit(lambda: draw(SPEC))()]
+        masks.append(draw(NamedSharding(mesh, SPEC)))
+    spec = [None if dim in dims else axis for dim, axis in enumerate(SPEC)]
+    for mask in masks:
+        assert mask.sharding.spec == PartitionSpec(*spec)
+        np.testing.assert_array_equal(mask, draw())
+
+
+@pytest.mark.parametrize(
+    ("sharding", "error", "message"),
+    [
+        (PartitionSpec("data"), ValueError, r"where no mesh is set, .*jax\.set_mesh"),
+        ("data", TypeError, r"NamedSharding, .*got 'data'.*jax\.typeof\(x\)"),
+        ((4, "data"), ValueError, r"splits a dim of 6 into 4 for shape \(6, 5\)"),
+        ((2, None, None, "data"), ValueError, r"at most 2 dims for shape \(6, 5\)"),
+        ((AxisType.Auto, "data"), ValueError, r"explicit axes.*'data' of type Auto"),
+    ],
+    ids=["no mesh", "no sharding", "uneven", "dims", "automatic"],
+)
+def test_bad_shardings(sharding, error, message):
+    if isinstance(sharding, tuple):
+        first, *axes = sharding
+        kind = AxisType.Auto if first is AxisType.Auto else AxisType.Explicit
+        mesh = mesh_of(kind, (first if isinstance(first, int) else 2,), ("data",))
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
+    with pytest.raises(error, match=f"dropout_mask: out_sharding must .*{message}"):
+        jn.dropout_mask(jax.random.key(0), (6, 5), 0.5, out_sharding=sharding)
 
 
 def test_the_law_refuses_what_draws_the_whole_on_each_device():
@@ -146,7 +165,11 @@ def test_under_shard_map_keys_agree_or_differ():
     mesh = mesh_of(AxisType.Explicit, (4, 2), ("data", "tensor"))
     x = X[:8, :5]
     cell = catalogue.cells()["LSTMCell, recurrent"]
-    rows["masks of a sequence"] = functools.partial(masks, cell)
+
+    def masks(key, x):
+        return cell.sample_noise(key, (x.shape[0], x.shape[-1]), x.shape[1])
+
+    rows["masks of a sequence"] = masks
 
     def shard(key, x):
         own = jax.random.fold_in(key, jax.lax.axis_index("data"))
@@ -165,11 +188,6 @@ def test_under_shard_map_keys_agree_or_differ():
     loop = jax.jit(jax.vmap(functools.partial(with_key, rows)))
     assert_equal(differ, loop(keys, parts))
     assert_equal(agree, loop(jnp.stack([jax.random.key(0)] * 4), parts))
-
-
-def masks(cell, key, x):
-    """The noise of a sequence over examples of x."""
-    return cell.sample_noise(key, (x.shape[0], x.shape[-1]), x.shape[1])
 
 
 # --- vmap with spmd_axis_name
@@ -196,56 +214,10 @@ def test_vmap_over_an_axis_of_the_mesh():
     assert not drawn_beyond_the_shard(text, X.shape, X[:3].shape)
 
 
-# --- layers with parameters, and sequences
+# --- layers with parameters
 
 
-BATCH, STEPS, WIDTH = 24, 5, 32
-ON_DATA = (PartitionSpec(), PartitionSpec("d"))
-ON_TENSOR = (PartitionSpec(None, "d"), PartitionSpec())
-
-
-def placed_on(mesh, spec, tree):
-    """The tree on the mesh: `spec` for its matrices, its end for what has less dims."""
-    return jax.tree.map(
-        lambda x: jax.device_put(
-            x, NamedSharding(mesh, PartitionSpec(*spec[-x.ndim :] if x.ndim else ()))
-        ),
-        tree,
-    )
-
-
-def applied(layers, off=False):
-    """All layers on x: a function of the parameters of all."""
-
-    def program(parameters, x):
-        return {
-            name: layer.apply(parameters[name], jax.random.key(1), x, off=off)
-            for name, layer in layers.items()
-        }
-
-    return program
-
-
-def run_on(mesh, specs, layers, x, off=False):
-    """The outputs of the layers on a mesh, and the text of the program."""
-    with jax.set_mesh(mesh):
-        parameters = {name: layer.parameters for name, layer in layers.items()}
-        parameters = placed_on(mesh, specs[0], parameters)
-        x = jax.device_put(x, NamedSharding(mesh, specs[1]))
-        compiled = jax.jit(applied(layers, off)).lower(parameters, x).compile()
-        return compiled(parameters, x), compiled.as_text()
-
-
-def on_one(layers, x):
-    parameters = {name: layer.parameters for name, layer in layers.items()}
-    return jax.jit(applied(layers))(parameters, x)
-
-
-def close(found, expected):
-    """Matmuls of shards may add up in another order: 8 ulps of the largest value."""
-    for name, value in expected.items():
-        error = np.abs(np.asarray(found[name]) - value).max()
-        assert error <= 2**-20 * np.abs(value).max(), name
+BATCH, WIDTH = 24, 32
 
 
 @pytest.mark.parametrize(
@@ -272,88 +244,3 @@ def test_embed_on_an_explicit_mesh_is_that_of_flax():
             placed = jax.device_put(ids, NamedSharding(mesh, PartitionSpec("d")))
             with pytest.raises(Exception, match="provide output PartitionSpec"):
                 layer.apply(parameters, placed)
-
-
-SEQUENCES = (
-    "LSTMCell, all untied, per step",
-    "nnx.GRUCell, all per sequence",
-    "SimpleCell, all per step",
-    "DropoutWrapper",
-    "ZoneoutWrapper",
-)
-
-
-@pytest.fixture(scope="module")
-def sequences():
-    x = X.reshape(-1, STEPS, WIDTH)[:BATCH]
-    layers = catalogue.sequences(WIDTH, SEQUENCES)
-    return layers, x, on_one(layers, x)
-
-
-@pytest.fixture(scope="module")
-def sequences_on_data(sequences):
-    layers, x, _ = sequences
-
-    @functools.cache
-    def run(kind):
-        return run_on(mesh_of(kind, (8,), ("d",)), ON_DATA, layers, x)
-
-    return run
-
-
-@KINDS
-def test_sequences(kind, sequences, sequences_on_data):
-    found, text = sequences_on_data(kind)
-    close(found, sequences[-1])
-    assert not collectives(text)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            AxisType.Explicit,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="sample_noise knows the shape of the input, not its sharding: "
-                "each device draws the masks of all examples, the same bits",
-            ),
-        ),
-        AxisType.Auto,
-    ],
-    ids=str,
-)
-def test_masks_of_sequences_are_drawn_where_the_examples_are(kind, sequences_on_data):
-    _, text = sequences_on_data(kind)
-    assert not [shape for shape in words(text) if BATCH in shape]
-
-
-def test_masks_of_every_recurrent_method():
-    """All places, which draw apart, by each way of sharing; units over the devices."""
-    cells, x = catalogue.cells(), X.reshape(-1, STEPS, WIDTH)[:BATCH]
-    names = {*SEQUENCES, "GRUCell, all per sequence", "LSTMCell, all batch shared"}
-    names |= {"DropoutWrapper, variational"}
-    chosen = {name: cells[name] for name in names if name in cells}
-    draw = together({n: functools.partial(masks, cell) for n, cell in chosen.items()})
-    expected = jax.jit(lambda: draw(x))()
-    mesh = mesh_of(AxisType.Auto, (8,), ("d",))
-    places = jax.tree.map(
-        lambda m: NamedSharding(mesh, PartitionSpec(*[None] * (m.ndim - 1), "d")),
-        expected,
-    )
-    compiled = jax.jit(lambda: draw(x), out_shardings=places).lower().compile()
-    assert_equal(compiled(), expected)
-    assert not collectives(compiled.as_text())
-
-
-def test_sequences_with_their_units_over_the_devices():
-    """One mask for all gates sends nothing that is not sent without noise."""
-    rates = catalogue.rates("LSTMCell", set(catalogue.PLACES) - {"weight"})
-    x = X.reshape(-1, STEPS, WIDTH)[:BATCH]
-    layers = {"lstm": catalogue.linen(jnn.RNN(jnn.LSTMCell(16, **rates)), x[:1])}
-    mesh = mesh_of(AxisType.Auto, (4,), ("d",))
-    found, text = run_on(mesh, ON_TENSOR, layers, x)
-    close(found, on_one(layers, x))
-    _, without_noise = run_on(mesh, ON_TENSOR, layers, x, off=True)
-    assert collectives(text) == collectives(without_noise)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _random
+from jaxnoise import _check, _dims, _random, _sharding
 
 
 def concrete_dropout(
@@ -124,7 +124,7 @@ def concrete_dropout_regularizer(
 def _concrete(key, x, logit_rate, temperature, *, shape):
     wide = _random.wide_dtype(x)
     low = np.nextafter(wide.type(-1), wide.type(0))
-    v = _random.uniform(key, shape, wide, low, _random.sharding_like(x, shape))
+    v = _random.uniform(key, shape, wide, low, _sharding.like(x, shape))
     # u = (1 + v) / 2, which is neither 0 nor 1
     # of u / (1 - u): one logarithm is cheaper than two
     logit_u = jnp.log((1 + v) / (1 - v))

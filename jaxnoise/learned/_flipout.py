@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _random
+from jaxnoise import _check, _dense, _random, _sharding
 
 
 def flipout_dense(
@@ -115,7 +115,7 @@ def _flipout(key, x, kernel, stddev, bias, *, precision):
     key_weights, key_in, key_out = jax.random.split(key, 3)
     mean = _dense.dense(x, kernel, bias, precision)
     wide = _random.wide_dtype(kernel)
-    sharding = _random.sharding_like(kernel, kernel.shape)
+    sharding = _sharding.like(kernel, kernel.shape)
     n = _random.normal(key_weights, kernel.shape, wide, sharding)
     flipped = _with_random_signs(key_in, x)
     noise = _dense.dense(flipped, stddev.astype(wide) * n, None, precision)
@@ -123,7 +123,7 @@ def _flipout(key, x, kernel, stddev, bias, *, precision):
 
 
 def _with_random_signs(key, x):
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
     half = np.uint32(2**7)  # of 8 bits, which is exactly 1/2
     positive = _random.keep_mask(key, half, x.shape, sharding, bits=8)
     return jnp.where(positive, x, -x)

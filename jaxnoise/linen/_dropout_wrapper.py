@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check
+from jaxnoise import _check, _sharding
 from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes
 from jaxnoise.recurrent._layer import rates
 from jaxnoise.recurrent._masks import times
-from jaxnoise.recurrent._noise import sample_mask
+from jaxnoise.recurrent._noise import OutSharding, sample_mask
 
 StateFilter = Callable[[Any], Any]
 
@@ -93,7 +93,12 @@ class DropoutWrapper(Wrapper):
 
     @nn.nowrap
     def sample_noise(
-        self, key: jax.Array, input_shape: tuple[int, ...], num_steps: int | None = None
+        self,
+        key: jax.Array,
+        input_shape: tuple[int, ...],
+        num_steps: int | None = None,
+        *,
+        input_sharding: OutSharding = None,
     ) -> DropoutNoise:
         """Draw the masks of a sequence, or without `num_steps` those of one step.
 
@@ -101,18 +106,23 @@ class DropoutWrapper(Wrapper):
           key: PRNG key, consumed.
           input_shape: shape (*batch, *features) of the input of one step.
           num_steps: length of the sequence.
+          input_sharding: on an explicit mesh, that of the input of one step; the masks
+            of the state and of the output have its rows.
         """
         key = _check.key("DropoutWrapper", key)
         amounts = rates(self)
         batch = len(input_shape) - self.num_feature_axes
         steps = () if num_steps is None or self.variational else (num_steps,)
+        of_input = self._checked(input_sharding, input_shape)
 
-        def draw(place, rate, shape):
+        def draw(place, rate, shape, of=None):
             if _check.known(rate, 0):
                 return None
             rows = (1,) * batch if self.variational else shape[:batch]
-            place = jax.random.fold_in(key, place)
-            return sample_mask(place, rate, (*steps, *rows, *shape[batch:]))
+            of = _sharding.by_rows(of_input, batch, len(shape)) if of is None else of
+            drawn = (*steps, *rows, *shape[batch:])
+            sharding = _sharding.aligned(of, shape, drawn)
+            return sample_mask(jax.random.fold_in(key, place), rate, drawn, sharding)
 
         carry = carry_shapes(self, input_shape)
         state = None
@@ -130,10 +140,10 @@ class DropoutWrapper(Wrapper):
             shape = _output_shape(self.cell, carry, input_shape)
             output = draw(1, amounts["output_rate"], shape)
         return DropoutNoise(
-            input=draw(0, amounts["input_rate"], input_shape),
+            input=draw(0, amounts["input_rate"], input_shape, of_input),
             state=state,
             output=output,
-            inner=self._sample_inner(key, input_shape, num_steps),
+            inner=self._sample_inner(key, input_shape, num_steps, of_input),
         )
 
 

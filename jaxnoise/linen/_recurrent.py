@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
-from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxnoise import _sharding
 from jaxnoise.linen._cells import NoiseCell
 from jaxnoise.recurrent._layer import noisy
-from jaxnoise.recurrent._sequence import over_time, where
+from jaxnoise.recurrent._sequence import of_step, over_time, where
 
 _LIFTED = {
     "variable_axes": FrozenDict(),
@@ -98,8 +98,8 @@ class RNN(nn.RNN):
                 key = jax.random.key(0) if init_key is None else init_key
                 carry = self.cell.initialize_carry(key, xs.shape[1:])
                 carry = _beside(carry, xs, xs.ndim - 1 - self.cell.num_feature_axes)
-            drawn = self._noise(xs, deterministic, rng, noise)
-            return self._run(carry, xs, drawn, lengths)
+            chosen = self._noise_or_key(deterministic, rng, noise)
+            return self._run(carry, xs, *chosen, lengths)
 
         carry, ys = over_time(
             run,
@@ -114,7 +114,8 @@ class RNN(nn.RNN):
         return (carry, ys) if wanted else ys
 
     @nn.nowrap
-    def _noise(self, xs, deterministic, rng, noise):
+    def _noise_or_key(self, deterministic, rng, noise):
+        """The noise that is given, or the key to draw it from; None for the other."""
         if noise is not None:
             if not hasattr(type(self.cell), "sample_noise"):
                 raise TypeError(
@@ -122,9 +123,9 @@ class RNN(nn.RNN):
                     f"has no noise, got {type(noise).__name__}. Wrap the cell in a "
                     f"DropoutWrapper or ZoneoutWrapper."
                 )
-            return noise
+            return noise, None
         if not noisy(self.cell):
-            return None
+            return None, None
         if (deterministic is None) == (self.deterministic is None):
             state = "is missing" if deterministic is None else "was given twice"
             raise ValueError(
@@ -133,28 +134,33 @@ class RNN(nn.RNN):
                 f"rnn(x, deterministic=not train); True switches the noise off."
             )
         if self.deterministic if deterministic is None else deterministic:
-            return None
-        key = self.make_rng(self.rng_collection) if rng is None else rng
-        cell: Any = self.cell
-        return cell.sample_noise(key, xs.shape[1:], xs.shape[0])
+            return None, None
+        return None, self.make_rng(self.rng_collection) if rng is None else rng
 
     @nn.nowrap
-    def _run(self, carry, xs, noise, lengths):
+    def _run(self, carry, xs, noise, key, lengths):
         lifted = all(getattr(self, name) == value for name, value in _LIFTED.items())
         if isinstance(self.cell, NoiseCell) and lifted:
             return self.cell.run(
                 carry,
                 xs,
                 noise,
+                key=key,
                 seq_lengths=lengths,
                 unroll=self.unroll,
                 forward_mode=self.forward_mode,
             )
-        if isinstance(self.cell, NoiseCell) and noise is not None:
+        if isinstance(self.cell, NoiseCell) and not (noise is None and key is None):
             raise ValueError(
                 f"RNN: {', '.join(_LIFTED)} must have their default values for noise "
                 f"on a {type(self.cell).__name__}."
             )
+        if key is not None:
+            cell: Any = self.cell
+            of_input = of_step(jax.typeof(xs).sharding)
+            # a cell of somebody else may not know of shardings
+            placed = {} if of_input is None else {"input_sharding": of_input}
+            noise = cell.sample_noise(key, xs.shape[1:], xs.shape[0], **placed)
         return self._lifted_scan(carry, xs, noise, lengths)
 
     @nn.nowrap
@@ -193,14 +199,12 @@ class RNN(nn.RNN):
 
 def _beside(carry, xs, batch):
     """On an explicit mesh, the rows of the carry where those of the steps are."""
-    sharding = jax.typeof(xs).sharding
-    if not sharding.mesh.explicit_axes:
+    step = of_step(jax.typeof(xs).sharding)
+    if step is None:
         return carry
-    rows = sharding.spec[1 : 1 + batch]
 
     def move(leaf):
-        spec = PartitionSpec(*rows, *[None] * (leaf.ndim - batch))
-        return jax.sharding.reshard(leaf, NamedSharding(sharding.mesh, spec))
+        return jax.sharding.reshard(leaf, _sharding.by_rows(step, batch, leaf.ndim))
 
     return jax.tree.map(move, carry)
 

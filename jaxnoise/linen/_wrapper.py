@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
+from jaxnoise import _sharding
 from jaxnoise.recurrent._layer import noisy, rates
 
 
@@ -74,11 +75,19 @@ class Wrapper(nn.RNNCellBase):
         return fixed, stepped
 
     @nn.nowrap
-    def _sample_inner(self, key, input_shape, num_steps):
+    def _checked(self, sharding, input_shape):
+        name = type(self).__name__
+        return _sharding.checked(name, "input_sharding", sharding, input_shape)
+
+    @nn.nowrap
+    def _sample_inner(self, key, input_shape, num_steps, of_input):
         cell: Any = self.cell
         if not noisy(cell):
             return None
-        return cell.sample_noise(jax.random.fold_in(key, 3), input_shape, num_steps)
+        key = jax.random.fold_in(key, 3)
+        # a cell of somebody else may not know of shardings
+        placed = {} if of_input is None else {"input_sharding": of_input}
+        return cell.sample_noise(key, input_shape, num_steps, **placed)
 
 
 def call(cell, carry, inputs, noise):

@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, recurrent
+from jaxnoise import _check, _sharding, recurrent
 from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes
 from jaxnoise.recurrent._layer import rates
 from jaxnoise.recurrent._masks import mix
-from jaxnoise.recurrent._noise import sample_mask
+from jaxnoise.recurrent._noise import OutSharding, sample_mask
 
 
 class ZoneoutNoise(NamedTuple):
@@ -84,7 +84,12 @@ class ZoneoutWrapper(Wrapper):
 
     @nn.nowrap
     def sample_noise(
-        self, key: jax.Array, input_shape: tuple[int, ...], num_steps: int | None = None
+        self,
+        key: jax.Array,
+        input_shape: tuple[int, ...],
+        num_steps: int | None = None,
+        *,
+        input_sharding: OutSharding = None,
     ) -> ZoneoutNoise:
         """Draw the masks of a sequence, or without `num_steps` those of one step.
 
@@ -92,10 +97,14 @@ class ZoneoutWrapper(Wrapper):
           key: PRNG key, consumed.
           input_shape: shape (*batch, *features) of the input of one step.
           num_steps: length of the sequence.
+          input_sharding: on an explicit mesh, that of the input of one step; the masks
+            of the state and of the output have its rows.
         """
         key = _check.key("ZoneoutWrapper", key)
         amounts = rates(self)
         steps = () if num_steps is None else (num_steps,)
+        batch = len(input_shape) - self.num_feature_axes
+        of_input = self._checked(input_sharding, input_shape)
         carry = carry_shapes(self, input_shape)
         parts: Any = carry if isinstance(carry, tuple) else (None, carry)
         if len(parts) != 2 or (
@@ -110,7 +119,11 @@ class ZoneoutWrapper(Wrapper):
         for place, (name, part) in enumerate(zip(names, parts, strict=True)):
             if not _check.known(amounts[name], 0):
                 shape = (*steps, *part.shape)
+                of = _sharding.by_rows(of_input, batch, part.ndim)
+                sharding = _sharding.aligned(of, part.shape, shape)
                 fold = jax.random.fold_in(key, place)
-                masks[name] = sample_mask(fold, amounts[name], shape, scaled=False)
-        inner = self._sample_inner(key, input_shape, num_steps)
+                masks[name] = sample_mask(
+                    fold, amounts[name], shape, sharding, scaled=False
+                )
+        inner = self._sample_inner(key, input_shape, num_steps, of_input)
         return ZoneoutNoise(**masks, inner=inner)

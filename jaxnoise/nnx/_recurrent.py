@@ -123,11 +123,10 @@ class RNN(nnx.RNN):
             if carry is None:
                 carry_rngs = self.rngs if source is None else source
                 carry = cell.initialize_carry(xs.shape[1:], carry_rngs)
-            drawn = noise
-            if noise is None and not self._without_noise(deterministic):
-                drawn = cell.sample_noise(self._key(rngs), xs.shape[1:], xs.shape[0])
+            drawn = noise is None and not self._without_noise(deterministic)
             options = {"unroll": self.unroll, "forward_mode": self.forward_mode}
-            return cell.run(carry, xs, drawn, seq_lengths=lengths, **options)
+            options |= {"key": self._key(rngs) if drawn else None}
+            return cell.run(carry, xs, noise, seq_lengths=lengths, **options)
 
         carry, ys = over_time(run, inputs, feature_dims=1, **flags)
         return (carry, ys) if wanted else ys

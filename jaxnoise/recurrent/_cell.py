@@ -86,6 +86,11 @@ def check_arrays(cell, weights, state, x, name, front):
             f"{cell.name}: {name} must be ({', '.join(dims)}) with a width of "
             f"{weights.input.shape[0]}, got shape {x.shape}."
         )
+    if front and jax.typeof(x).sharding.spec[:1] not in ((), (None,)):
+        raise ValueError(
+            f"{cell.name}: {name} must not be split over time on an explicit mesh, got "
+            f"{jax.typeof(x)}. Gather the steps with jax.sharding.reshard."
+        )
     features = weights.recurrent.shape[0]
     expected = (*x.shape[len(front) : -1], features)
     shapes = tuple(part.shape for part in state)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnoise import _check
-from jaxnoise.recurrent import _noise
+from jaxnoise.recurrent import _noise, _scan
 
 RATES = (
     "input_rate",
@@ -67,6 +67,8 @@ class CellLayer:
         carry: Any,
         inputs: jax.Array,
         noise: _noise.Noise | None = None,
+        *,
+        key: jax.Array | None = None,
         **options: Any,
     ) -> tuple[Any, jax.Array]:
         """The final carry and the outputs of a sequence, with time in front.
@@ -75,23 +77,33 @@ class CellLayer:
           carry: (c, h) for an LSTM, else h; each (*batch, width of the state).
           inputs: (time, *batch, width).
           noise: masks from `sample_noise`; None for none.
+          key: PRNG key to draw them from, where inputs and state are; not beside noise.
           **options: those of `jaxnoise.recurrent.lstm`.
         """
         sequence, _ = self.functions
-        return self._apply(sequence, carry, inputs, noise, **options)
+        return self._apply(sequence, carry, inputs, noise, key, **options)
 
-    def _apply(self: Any, function, carry, inputs, noise, **options):
-        noise = self.expected_noise() if noise is None else noise
+    def _apply(self: Any, function, carry, inputs, noise, key=None, **options):
+        weights = self.weights(inputs)
+        if key is not None:
+            steps, *shape = inputs.shape
+            places = _scan.shardings(self.gates, weights, inputs)
+            noise = self.sample_noise(key, tuple(shape), steps, **places)
+        elif noise is None:
+            noise = self.expected_noise()
         _, step = self.functions
         # what a step takes by keyword alone are options of the cell
         options |= {name: getattr(self, name) for name in step.__kwdefaults__}
-        return function(self.weights(inputs), carry, inputs, noise, **options)
+        return function(weights, carry, inputs, noise, **options)
 
     def sample_noise(
         self: Any,
         key: jax.Array,
         input_shape: tuple[int, ...],
         num_steps: int | None = None,
+        *,
+        input_sharding: _noise.OutSharding = None,
+        state_sharding: _noise.OutSharding = None,
     ) -> _noise.Noise:
         """Draw the masks of a sequence, or without `num_steps` those of one step.
 
@@ -102,6 +114,7 @@ class CellLayer:
           key: PRNG key, consumed.
           input_shape: shape (*batch, width) of the input of one step.
           num_steps: length of the sequence.
+          input_sharding, state_sharding: on an explicit mesh, those of one step.
         """
         return _noise.sample_noise(
             key,
@@ -114,6 +127,8 @@ class CellLayer:
             batch_shared=self.batch_shared,
             dtype=_mask_dtype(self),
             **rates(self),
+            input_sharding=input_sharding,
+            state_sharding=state_sharding,
         )
 
     def expected_noise(self) -> _noise.Noise:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise import _wall
+from jaxnoise import _sharding, _wall
 
 Mask = jax.Array | tuple[jax.Array, ...] | None
 """One mask for all gates, or a tuple of one for each; None where there is none."""
@@ -40,10 +40,12 @@ def rank(x: jax.Array, ndim: int) -> jax.Array:
     return lax.expand_dims(x, range(ndim - x.ndim))
 
 
-def dot(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def dot(
+    x: jax.Array, kernel: jax.Array, sharding: _sharding.Sharding = None
+) -> jax.Array:
     """The matmul over the last dim of `x`, in the dtype of the kernel."""
     dims = (((x.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(x.astype(kernel.dtype), kernel, dims)
+    return lax.dot_general(x.astype(kernel.dtype), kernel, dims, out_sharding=sharding)
 
 
 def _wide(*arrays):
@@ -71,7 +73,9 @@ def unproject(
 ) -> tuple[jax.Array, Mask]:
     """The cotangents of `x` and of its mask in `project`, from transposed kernels."""
     pairs = zip(dy, transposed, strict=True)
-    parts = [dot(part, kernel).astype(x.dtype) for part, kernel in pairs]
+    # said on an explicit mesh, where the units of dy may be split
+    like = _sharding.like(x, x.shape)
+    parts = [dot(part, kernel, like).astype(x.dtype) for part, kernel in pairs]
     if not isinstance(mask, tuple):
         return jax.vjp(times, x, mask)[1](functools.reduce(jnp.add, parts))
     pulls = [jax.vjp(times, x, gate)[1] for gate in mask]

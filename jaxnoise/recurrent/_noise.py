@@ -5,15 +5,19 @@ is meant to, and can be looked at, replaced, used again and mapped over.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxnoise import _check, _integers, _random
+from jaxnoise import _check, _integers, _random, _sharding
+
+OutSharding = NamedSharding | PartitionSpec | None
 
 
 class Noise(NamedTuple):
@@ -60,6 +64,8 @@ def sample_noise(
     per_step: bool = False,
     batch_shared: bool = False,
     dtype: DTypeLike = np.float32,
+    input_sharding: OutSharding = None,
+    state_sharding: OutSharding = None,
 ) -> Noise:
     """Draw the masks of a whole sequence for every place whose rate is not 0.
 
@@ -94,15 +100,21 @@ def sample_noise(
       per_step: new masks at every step; False draws one for the sequence.
       batch_shared: one mask for all rows; False draws one per row.
       dtype: dtype of the masks, float32 or float64.
+      input_sharding: on an explicit mesh the sharding of the input of one step, for
+        each device to draw its own part of the masks; None for masks that are drawn
+        whole on every device. The bits are the same. On an automatic mesh the compiler
+        decides.
+      state_sharding: that of the state, (*batch, features). By default the rows are
+        split as those of the input, and the units are whole.
 
     Returns:
       Noise with the masks, None at places whose rate is 0. A traced rate always gives a
       mask, and is clipped to [0, 1]; no gradient reaches it.
 
     Raises:
-      ValueError: a rate outside [0, 1], a bad shape, a sequence without steps, or a
-        batch of keys.
-      TypeError: key is not a key, or a rate not a number.
+      ValueError: a rate outside [0, 1], a bad shape or sharding, a sequence without
+        steps, or a batch of keys.
+      TypeError: key is not a key, a rate not a number, or a sharding not one.
 
     Example:
       >>> import jax, jaxnoise.recurrent as jr
@@ -134,9 +146,11 @@ def sample_noise(
         "weight": _check.rate(function, weight_rate, name="weight_rate"),
         "output": _check.rate(function, output_rate, name="output_rate"),
     }
+    given = {"input_sharding": input_sharding, "state_sharding": state_sharding}
+    placed = _places(function, batch, width, features, **given)
     rows = (1,) * len(batch) if batch_shared else tuple(batch)
     steps = _steps(function, num_steps)
-    shapes, amounts = {}, {}
+    drawn, amounts = {}, {}
     for place, rate in rates.items():
         if _check.known(rate, 0):
             continue
@@ -145,41 +159,77 @@ def sample_noise(
             shape = (gates, *shape)
         if per_step or place in _ZONEOUT:
             shape = (*steps, *shape)
-        shapes[place] = (gates, features, features) if place == "weight" else shape
+        shape = (gates, features, features) if place == "weight" else shape
+        drawn[place] = shape, placed(place, shape)
         amounts[place] = _random.keep_threshold(rate, np.dtype(dtype))
-    return Noise(**_draw(key, amounts, shapes=tuple(shapes.items())))
+    return Noise(**_draw(key, amounts, drawn=tuple(drawn.items())))
 
 
-@functools.partial(jax.jit, static_argnames=("shapes",))
-def _draw(key, amounts, *, shapes):
-    return {place: _mask(key, place, amounts[place], shape) for place, shape in shapes}
+def _places(function, batch, width, features, *, input_sharding, state_sharding):
+    """A function of a place and the shape of its mask, with the sharding of that."""
+    inputs, states = (*batch, width), (*batch, features)
+    of_input = _sharding.checked(function, "input_sharding", input_sharding, inputs)
+    of_state = _sharding.checked(function, "state_sharding", state_sharding, states)
+    if of_state is None:
+        of_state = _sharding.by_rows(of_input, len(batch), len(states))
+
+    def placed(place, shape):
+        if place == "input":
+            return _sharding.aligned(of_input, inputs, shape)
+        if place == "weight":
+            return _by_gate(of_state, shape)
+        return _sharding.aligned(of_state, states, shape)
+
+    return placed
 
 
-def _mask(key, place, amount, shape):
+def _by_gate(of_state, shape):
+    """The gates of a kernel are side by side: its units are split as these are."""
+    if of_state is None:
+        return None
+    axes = of_state.spec[-1]
+    names = axes if isinstance(axes, tuple) else (axes,) if axes else ()
+    parts = math.prod(of_state.mesh.shape[name] for name in names)
+    spec = PartitionSpec(None if shape[0] % parts else axes, None, None)
+    return NamedSharding(of_state.mesh, spec)
+
+
+@functools.partial(jax.jit, static_argnames=("drawn",))
+def _draw(key, amounts, *, drawn):
+    return {place: _mask(key, place, amounts[place], *where) for place, where in drawn}
+
+
+def _mask(key, place, amount, shape, sharding):
     # a key per place, not one split over those that are on: the others stay as they are
     key = jax.random.fold_in(key, Noise._fields.index(place))
-    return _scaled_mask(key, amount, shape, place not in _ZONEOUT)
+    return _scaled_mask(key, amount, shape, sharding, place not in _ZONEOUT)
 
 
-def _scaled_mask(key, amount, shape, scaled):
+def _scaled_mask(key, amount, shape, sharding, scaled):
     threshold, keep = amount
     # shared: read at many steps, and again by the backward pass
-    kept = _random.keep_mask(key, threshold, shape, shared=True)
+    kept = _random.keep_mask(key, threshold, shape, sharding, shared=True)
     one = jnp.ones((), keep.dtype)
     # nothing is kept where keep is 0, and 1/0 must not be made
     scale = one / jnp.where(keep > 0, keep, one) if scaled else one
     return jnp.where(kept, scale, jnp.zeros((), keep.dtype))
 
 
-_draw_mask = jax.jit(_scaled_mask, static_argnames=("shape", "scaled"))
+_draw_mask = jax.jit(_scaled_mask, static_argnames=("shape", "sharding", "scaled"))
 
 
 def sample_mask(
-    key: jax.Array, rate: _check.Amount, shape: tuple[int, ...], *, scaled: bool = True
+    key: jax.Array,
+    rate: _check.Amount,
+    shape: tuple[int, ...],
+    sharding: _sharding.Sharding = None,
+    *,
+    scaled: bool = True,
 ) -> jax.Array:
     """A float32 mask of checked rate: 1 / (1 - rate), or 1, where kept, else 0."""
     amount = _random.keep_threshold(rate, np.dtype(np.float32))
-    return _draw_mask(key, amount, shape=tuple(shape), scaled=scaled)
+    options = {"shape": tuple(shape), "sharding": sharding, "scaled": scaled}
+    return _draw_mask(key, amount, **options)
 
 
 def expected_noise(

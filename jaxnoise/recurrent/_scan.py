@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxnoise import _sharding
 from jaxnoise.recurrent import _cell, _overwrite
 from jaxnoise.recurrent._cell import Cell, State, Weights
 from jaxnoise.recurrent._masks import (
@@ -24,7 +24,7 @@ from jaxnoise.recurrent._masks import (
     weight_gradients,
 )
 from jaxnoise.recurrent._noise import Noise
-from jaxnoise.recurrent._sequence import where
+from jaxnoise.recurrent._sequence import of_step, where
 
 
 class _Static(NamedTuple):
@@ -84,7 +84,7 @@ def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
     kernels = _kernels(static, weights, masks)
     once = fixed._replace(weight=None, output=None)
     each = stepped._replace(output=None)
-    state = _placed(static, kernels, xs, state, masks.input)
+    state = _placed(kernels, xs, state, masks.input)
     state, hs = scan(static, kernels, xs, state, once, each, lengths)
     return state, times(hs, masks.output)
 
@@ -113,19 +113,20 @@ class _Kernels(NamedTuple):
 
 def _kernels(static, weights, masks):
     gates = static.cell.gates
-    recurrent = (weights.recurrent,)
-    if masks.weight is not None or isinstance(masks.recurrent, tuple):
-        recurrent = jnp.split(weights.recurrent, gates, axis=-1)
+    kernel = weights.recurrent
     if masks.weight is not None:
-        dropped = jnp.broadcast_to(masks.weight, (gates, *recurrent[0].shape))
-        pairs = zip(recurrent, dropped, strict=True)
-        recurrent = [times(kernel, mask) for kernel, mask in pairs]
-    if not isinstance(masks.recurrent, tuple):
-        recurrent = (jnp.concatenate(recurrent, axis=-1),)
+        rows, columns = kernel.shape
+        dropped = jnp.broadcast_to(masks.weight, (gates, rows, columns // gates))
+        # side by side as the kernel is: by gate, the parts of a kernel that is split
+        # over devices would have to move
+        kernel = times(kernel, jnp.moveaxis(dropped, 0, 1).reshape(kernel.shape))
+    recurrent = (kernel,)
+    if isinstance(masks.recurrent, tuple):
+        recurrent = tuple(jnp.split(kernel, gates, axis=-1))
     return _Kernels(
         tuple(jnp.split(weights.input, gates, axis=-1)),
         tuple(jnp.split(weights.bias, gates)),
-        tuple(recurrent),
+        recurrent,
         weights.recurrent_bias,
     )
 
@@ -146,14 +147,27 @@ def _by_gate(static, arrays):
     return tuple(jnp.split(arrays[0], static.cell.gates, axis=-1))
 
 
-def _placed(static, kernels, xs, state, mask):
-    """On an explicit mesh, the state where the preactivations of a step are."""
-    if not jax.typeof(xs).sharding.mesh.explicit_axes:
+def shardings(
+    gates: int, weights: Weights, xs: jax.Array
+) -> dict[str, _sharding.Sharding]:
+    """Where the input and the state of a step are: arguments of `sample_noise`."""
+    of_input = of_step(jax.typeof(xs).sharding)
+    if of_input is None:
+        return {}
+    kernels = tuple(jnp.split(weights.input, gates, axis=-1))
+    of_state = _of_state(kernels, xs, None)
+    return {"input_sharding": of_input, "state_sharding": of_state}
+
+
+def _of_state(kernels, xs, mask):
+    """On an explicit mesh, where the preactivations of a step are, and so the state."""
+    return of_step(jax.eval_shape(project, xs, mask, kernels)[0].sharding)
+
+
+def _placed(kernels, xs, state, mask):
+    if of_step(jax.typeof(xs).sharding) is None:
         return state
-    # only the type is used
-    ax = jax.typeof(project(xs, mask, kernels.input)[0])
-    spec = PartitionSpec(*ax.sharding.spec[1:])
-    return jax.sharding.reshard(state, NamedSharding(ax.sharding.mesh, spec))
+    return jax.sharding.reshard(state, _of_state(kernels.input, xs, mask))
 
 
 def _merge(fixed: Noise, stepped: Noise) -> Noise:

@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxnoise import _sharding
 from jaxnoise.recurrent import _cell
 
 
@@ -41,6 +43,13 @@ def over_time(
     if reverse and keep_order:
         ys = jax.tree.map(lambda y: _flip(y, lengths), ys)
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), ys)
+
+
+def of_step(sharding: NamedSharding) -> _sharding.Sharding:
+    """On an explicit mesh, the sharding of a step of what has time in front."""
+    if not sharding.mesh.explicit_axes:
+        return None
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
 
 
 def where(chosen: jax.Array, new: Any, old: Any) -> Any:

@@ -1,5 +1,7 @@
 """The table of cases: one row a function, every law over every row."""
 
+import jax
+
 import jaxnoise as jn
 from jaxnoise.testing._case import Case
 
@@ -70,7 +72,9 @@ def _salt_variance(x, rate):
 
 
 def _masked(key, x, rate):
-    return jn.apply_mask(x, jn.dropout_mask(key, x.shape, rate), rate)
+    sharding = jax.typeof(x).sharding
+    mask = jn.dropout_mask(key, x.shape, rate, out_sharding=sharding)
+    return jn.apply_mask(x, mask, rate)
 
 
 CASES = (
@@ -93,10 +97,7 @@ CASES = (
         "dropout_mask, apply_mask",
         _masked,
         **_BERNOULLI,
-        skip={
-            "residuals": "the mask is the caller's",
-            "sharding": "a mask is drawn for a shape, not for an array",
-        },
+        skip={"residuals": "the mask is the caller's"},
         covers=("dropout_mask", "apply_mask"),
     ),
     Case(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dropout, _gaussian, _random
+from jaxnoise import _check, _dropout, _gaussian, _random, _sharding
 from jaxnoise.tree import _leaves
 from jaxnoise.tree._leaves import Where
 
@@ -244,7 +244,7 @@ def _each(
 @functools.partial(jax.jit, keep_unused=True)
 def _mask_like(key, threshold, x):
     """A mask that is where `x` is: its mesh is known by the argument alone."""
-    return _random.keep_mask(key, threshold, x.shape, _random.sharding_like(x, x.shape))
+    return _random.keep_mask(key, threshold, x.shape, _sharding.like(x, x.shape))
 
 
 @_random.noise

@@ -1,0 +1,232 @@
+"""Recurrent noise on meshes: the bits that one device gives, drawn and sent apart."""
+
+import functools
+
+import catalogue
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from meshes import (
+    KINDS,
+    ON_DATA,
+    ON_TENSOR,
+    applied,
+    assert_equal,
+    close,
+    mesh_of,
+    on_one,
+    placed_on,
+    run_on,
+    together,
+)
+
+import jaxnoise.linen as jnn
+from jaxnoise.linen._wrapper import Wrapper
+from jaxnoise.testing._hlo import collectives, words
+
+BATCH, STEPS, WIDTH = 24, 5, 32
+X = np.linspace(0.5, 2, BATCH * STEPS * WIDTH, dtype=np.float32)
+X = X.reshape(BATCH, STEPS, WIDTH)
+SEQUENCES = (
+    "LSTMCell, all untied, per step",
+    "nnx.GRUCell, all per sequence",
+    "SimpleCell, all per step",
+    "DropoutWrapper",
+    "ZoneoutWrapper",
+)
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    layers = catalogue.sequences(WIDTH, SEQUENCES)
+    return layers, on_one(layers, X)
+
+
+@pytest.fixture(scope="module")
+def sequences_on_data(sequences):
+    layers, _ = sequences
+
+    @functools.cache
+    def run(kind):
+        return run_on(mesh_of(kind, (8,), ("d",)), ON_DATA, layers, X)
+
+    return run
+
+
+@KINDS
+def test_sequences(kind, sequences, sequences_on_data):
+    found, text = sequences_on_data(kind)
+    close(found, sequences[-1])
+    assert not collectives(text)
+
+
+@KINDS
+def test_masks_of_sequences_are_drawn_where_the_examples_are(kind, sequences_on_data):
+    _, text = sequences_on_data(kind)
+    assert not [shape for shape in words(text) if BATCH in shape]
+
+
+def chosen_cells():
+    """All places, which draw apart, by each way of sharing."""
+    names = {*SEQUENCES, "GRUCell, all per sequence", "LSTMCell, all batch shared"}
+    names |= {"DropoutWrapper, variational"}
+    return {name: cell for name, cell in catalogue.cells().items() if name in names}
+
+
+def masks(cell, key, x):
+    """The noise of a sequence over examples of x."""
+    return cell.sample_noise(key, (x.shape[0], x.shape[-1]), x.shape[1])
+
+
+@pytest.mark.parametrize("split", ["units", "time"])
+def test_masks_of_every_recurrent_method(split):
+    """Their units, or their steps, over the devices of an automatic mesh."""
+    x = jnp.ones((BATCH, 8, WIDTH))
+    draw = together(
+        {n: functools.partial(masks, cell) for n, cell in chosen_cells().items()}
+    )
+    expected = jax.jit(lambda: draw(x))()
+    mesh = mesh_of(AxisType.Auto, (8,), ("d",))
+
+    def placed(mask):
+        spec = [None] * mask.ndim
+        if split == "units":
+            spec[-1] = "d"
+        elif 8 in mask.shape:
+            spec[mask.shape.index(8)] = "d"
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    places = jax.tree.map(placed, expected)
+    compiled = jax.jit(lambda: draw(x), out_shardings=places).lower().compile()
+    assert_equal(compiled(), expected)
+    assert not collectives(compiled.as_text())
+    size = WIDTH if split == "units" else 8
+    assert not [shape for shape in words(compiled.as_text()) if size in shape]
+
+
+def test_masks_where_they_are_asked_for():
+    """Rows and units of the state over the devices of an explicit mesh."""
+    cells, x = chosen_cells(), X
+    draws = {name: functools.partial(masks, cell) for name, cell in cells.items()}
+    expected = jax.jit(lambda: together(draws)(x))()
+    mesh = mesh_of(AxisType.Explicit, (4, 2), ("rows", "units"))
+    of_input, of_state = PartitionSpec("rows"), PartitionSpec("rows", "units")
+
+    def draw():
+        found = {}
+        for name, cell in cells.items():
+            places = {"input_sharding": of_input, "state_sharding": of_state}
+            if isinstance(cell, Wrapper):
+                del places["state_sharding"]
+            step = (BATCH, WIDTH)
+            found[name] = cell.sample_noise(jax.random.key(0), step, STEPS, **places)
+        return found
+
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(draw).lower().compile()
+        found = compiled()
+    assert_equal(found, expected)
+    assert not collectives(compiled.as_text())
+    assert not [shape for shape in words(compiled.as_text()) if BATCH in shape]
+    noise = found["LSTMCell, all untied, per step"]
+    assert noise.input.sharding.spec == PartitionSpec(None, None, "rows", None)
+    assert noise.cell.sharding.spec == PartitionSpec(None, "rows", "units")
+    assert noise.weight.sharding.spec == PartitionSpec("units", None, None)
+    shared = found["LSTMCell, all batch shared"]
+    assert shared.cell.sharding.spec == PartitionSpec(None, "units")
+    noise = found["DropoutWrapper"]
+    assert noise.output.sharding.spec == PartitionSpec(None, "rows", None)
+
+
+# --- tensor-parallel: the units over the devices
+
+
+def lstm(*places, **options):
+    """A layer of linen by its noise."""
+    x = X[:1]
+    cell = jnn.LSTMCell(16, **catalogue.rates("LSTMCell", places), **options)
+    return {"lstm": catalogue.linen(jnn.RNN(cell), x)}
+
+
+NOT_WEIGHTS = sorted(set(catalogue.PLACES) - {"weight"})
+
+
+@pytest.mark.parametrize("places", [NOT_WEIGHTS, ["weight"]], ids=["masks", "weight"])
+def test_sequences_with_their_units_over_the_devices(places):
+    """One mask for all gates sends nothing that is not sent without noise."""
+    layers, mesh = lstm(*places), mesh_of(AxisType.Auto, (4,), ("d",))
+    found, text = run_on(mesh, ON_TENSOR, layers, X)
+    close(found, on_one(layers, X))
+    _, without_noise = run_on(mesh, ON_TENSOR, layers, X, off=True)
+    assert collectives(text) == collectives(without_noise)
+    # four devices and four gates: the mask of one gate each
+    whole = {(16, 16), (4, 16, 16)} if places == ["weight"] else {(BATCH, 16)}
+    assert not whole & words(text)
+
+
+def test_masks_by_gate_are_limited_by_the_matmul_of_h():
+    """Each gate needs all units of h under a mask of its own: h is gathered for each.
+
+    The other way, masks that every device draws whole, would send h once.
+    """
+    layers, mesh = lstm("recurrent", tied=False), mesh_of(AxisType.Auto, (4,), ("d",))
+    found, text = run_on(mesh, ON_TENSOR, layers, X)
+    close(found, on_one(layers, X))
+    _, without_noise = run_on(mesh, ON_TENSOR, layers, X, off=True)
+    more = collectives(text) - collectives(without_noise)
+    assert more == {"all-gather": 3}
+
+
+@pytest.mark.parametrize("api", ["linen", "nnx"])
+def test_units_over_the_devices_of_an_explicit_mesh(api):
+    """Forward and gradient; each device draws the masks of its rows and units."""
+    name = "LSTMCell, all per sequence"
+    name = name if api == "linen" else f"nnx.{name}"
+    layers = catalogue.sequences(WIDTH, [name])
+
+    def loss(parameters, x):
+        y = applied(layers)(parameters, x)[name]
+        return (y**2).sum(), y
+
+    call = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    parameters = {name: layers[name].parameters}
+    (expected, expected_x), expected_y = call(parameters, X)
+    mesh = mesh_of(AxisType.Explicit, (2, 4), ("b", "d"))
+    with jax.set_mesh(mesh):
+        placed = placed_on(mesh, ON_TENSOR[0], parameters)
+        x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("b")))
+        compiled = call.lower(placed, x).compile()
+        (gradient, gradient_x), y = compiled(placed, x)
+    assert y.sharding.spec == PartitionSpec("b", None, "d")
+    found = {"y": y, "x": gradient_x} | dict(enumerate(jax.tree.leaves(gradient)))
+    wanted = {"y": expected_y, "x": expected_x}
+    close(found, wanted | dict(enumerate(jax.tree.leaves(expected))))
+    drawn = words(compiled.as_text())
+    assert not [shape for shape in drawn if BATCH in shape]
+    assert not {(BATCH // 2, 16), (4, 16, 16)} & drawn
+
+
+# --- time over the devices
+
+
+def test_steps_over_the_devices():
+    """A recurrence needs all steps: an automatic mesh gathers them, with or without."""
+    layers, mesh = lstm(*NOT_WEIGHTS), mesh_of(AxisType.Auto, (8,), ("d",))
+    x, on_time = (
+        jnp.tile(X, (1, 2, 1))[:, :8],
+        (PartitionSpec(), PartitionSpec(None, "d")),
+    )
+    found, text = run_on(mesh, on_time, layers, x)
+    close(found, on_one(layers, x))
+    _, without_noise = run_on(mesh, on_time, layers, x, off=True)
+    assert collectives(text) == collectives(without_noise)
+
+
+def test_an_explicit_mesh_must_gather_the_steps_first():
+    layers = lstm("recurrent")
+    mesh = mesh_of(AxisType.Explicit, (5,), ("d",))
+    on_time = (PartitionSpec(), PartitionSpec(None, "d"))
+    with pytest.raises(ValueError, match=r"lstm: xs must not be split over time.*resh"):
+        run_on(mesh, on_time, layers, X)
