@@ -3,9 +3,34 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+
+import jax
+from jax.typing import ArrayLike
 
 from jaxnoise import _check
+
+
+class FunctionLayer:
+    """What the layers of linen and of nnx have in common, in front of their own base.
+
+    A child has the pure `function`, and an attribute for each of its parameters after
+    the key and x.
+    """
+
+    function: ClassVar[Callable[..., jax.Array]]
+
+    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+        """The pure function with the amounts and options of this layer."""
+        return self.function(key, x, **arguments(self, self.function))
+
+    def without_noise(self, x: Any) -> Any:
+        """The output of a deterministic layer."""
+        return x
+
+    def without_key(self, x: Any) -> Any:
+        """The output where the amounts leave nothing to draw, else None."""
+        return x if any(_check.known(a, 0) for a in amounts(self).values()) else None
 
 
 def amounts(layer: Any) -> dict[str, _check.Amount]:

@@ -102,3 +102,5 @@ def test_errors():
         jnx.RNN(cell)(x)
     with pytest.raises(ValueError, match="deterministic is missing"):
         jnx.RNN(cell, deterministic=None, rngs=rngs)(x)
+    with pytest.raises(TypeError, match=r"RNN: rngs must be .*got 'key'"):
+        jnx.RNN(cell)(x, rngs="key")

@@ -4,41 +4,25 @@ Constructors take the amounts of the pure function, then its options, then
 `deterministic` and `rng_collection`. Calls are those of `flax.linen.Dropout`.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _layer
+from jaxnoise import _layer
 
 
-class NoiseLayer(nn.Module):
+class NoiseLayer(_layer.FunctionLayer, nn.Module):
     """Base of the layers: checks the amounts, finds the key, calls the function.
 
     A child has the pure `function`, a field for each of its parameters after the key
     and x, and after these the fields `deterministic` and `rng_collection`.
     """
 
-    function: ClassVar[Callable[..., jax.Array]]
-
     def __post_init__(self):
         _layer.amounts(self)
         super().__post_init__()
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        """The pure function with the amounts and options of this layer."""
-        return self.function(key, x, **_layer.arguments(self, self.function))
-
-    def without_noise(self, x: Any) -> Any:
-        """The output of a deterministic layer."""
-        return x
-
-    def without_key(self, x: Any) -> Any:
-        """The output where the amounts leave nothing to draw, else None."""
-        amounts = _layer.amounts(self).values()
-        return x if any(_check.known(amount, 0) for amount in amounts) else None
 
     @nn.compact
     def __call__(

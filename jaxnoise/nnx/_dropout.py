@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 import jaxnoise as jn
 from jaxnoise import _check, _layer
-from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source
+from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, merged
 
 
 class Dropout(NoiseLayer):
@@ -62,7 +62,7 @@ class Dropout(NoiseLayer):
         """
         if mask is None:
             return super().__call__(inputs, deterministic=deterministic, rngs=rngs)
-        if self._merged(deterministic):
+        if merged(self, deterministic):
             return inputs
         return jn.apply_mask(inputs, mask, self.rate, bits=self.bits)
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 import jaxnoise as jn
 from jaxnoise import _check
-from jaxnoise.nnx._noise_layer import NoiseLayer, Source
+from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -93,7 +93,7 @@ class Embed(NoiseLayer, nnx.Embed):
           TypeError: rngs is something else.
         """
         off = _check.known(_check.rate("Embed", self.rate), 0)
-        if off or self._merged(deterministic):
+        if off or merged(self, deterministic):
             return nnx.Embed.__call__(self, inputs)
         if not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ValueError(f"Embed: inputs must be integers, got {inputs.dtype}.")

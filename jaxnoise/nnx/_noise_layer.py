@@ -5,14 +5,13 @@ keywords of `flax.nnx.Dropout`: `deterministic`, `rng_collection` and `rngs`. Ca
 `nnx.view`, `train` and `eval` work as there.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _layer
+from jaxnoise import _layer
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 
@@ -25,14 +24,12 @@ class Options(TypedDict, total=False):
     rngs: nnx.Rngs | nnx.RngStream | None
 
 
-class NoiseLayer(nnx.Module):
+class NoiseLayer(_layer.FunctionLayer, nnx.Module):
     """Base of the layers: checks the amounts, finds the key, calls the function.
 
     A child has the pure `function`, sets an attribute for each of its parameters after
     the key and x, and then calls `super().__init__(**options)`.
     """
-
-    function: ClassVar[Callable[..., jax.Array]]
 
     def __init__(
         self,
@@ -54,19 +51,6 @@ class NoiseLayer(nnx.Module):
         self.rng_collection = rng_collection
         # a stream of its own: calls of this layer do not advance the caller's
         self.rngs = nnx.data(None) if rngs is None else rngs.fork()
-
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
-        """The pure function with the amounts and options of this layer."""
-        return self.function(key, x, **_layer.arguments(self, self.function))
-
-    def without_noise(self, x: Any) -> Any:
-        """The output of a deterministic layer."""
-        return x
-
-    def without_key(self, x: Any) -> Any:
-        """The output where the amounts leave nothing to draw, else None."""
-        amounts = _layer.amounts(self).values()
-        return x if any(_check.known(amount, 0) for amount in amounts) else None
 
     def __call__(
         self,
@@ -90,7 +74,7 @@ class NoiseLayer(nnx.Module):
         return self._called(inputs, deterministic, rngs, self.noisy)
 
     def _called(self, inputs, deterministic, rngs, noisy):
-        if self._merged(deterministic):
+        if merged(self, deterministic):
             return self.without_noise(inputs)
         output = self.without_key(inputs)
         if output is not None:
@@ -106,33 +90,44 @@ class NoiseLayer(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    def _merged(self, at_call: bool | None) -> bool:
-        deterministic = self.deterministic if at_call is None else at_call
-        if deterministic is None:
-            name = type(self).__name__
-            raise ValueError(
-                f"{name}: deterministic is missing. Pass it to the constructor, "
-                f"{name}(..., deterministic=False), or to the call, "
-                f"layer(x, deterministic=False), or set it for a whole model with "
-                f"nnx.view(model, deterministic=False); True switches the noise off."
-            )
-        return deterministic
-
     def _key(self, rngs: Source | None) -> jax.Array:
-        source, name = self.rngs if rngs is None else rngs, type(self).__name__
-        if source is None:
-            raise ValueError(
-                f"{name}: deterministic is False, but there are no rngs. Pass them to "
-                f"the constructor, {name}(..., rngs=nnx.Rngs(0)), or to the call, "
-                f"layer(x, rngs=rngs)."
-            )
-        if isinstance(source, nnx.Rngs):
-            return source[self.rng_collection]()
-        if isinstance(source, nnx.RngStream):
-            return source()
-        if isinstance(source, jax.Array):
-            return source
-        raise TypeError(
-            f"{name}: rngs must be nnx.Rngs, an nnx.RngStream or a PRNG key, got "
-            f"{source!r}. Make a key with jax.random.key."
+        return key_from(self, self.rngs if rngs is None else rngs)
+
+
+def merged(layer: Any, at_call: bool | None) -> bool:
+    """`deterministic` from the call, or else from the layer."""
+    deterministic = layer.deterministic if at_call is None else at_call
+    if deterministic is None:
+        name = type(layer).__name__
+        raise ValueError(
+            f"{name}: deterministic is missing. Pass it to the constructor, "
+            f"{name}(..., deterministic=False), or to the call, "
+            f"layer(x, deterministic=False), or set it for a whole model with "
+            f"nnx.view(model, deterministic=False); True switches the noise off."
         )
+    return deterministic
+
+
+def checked_source(layer: Any, rngs: Any) -> Source | None:
+    """What keys may be taken from, as it was passed to the call."""
+    if isinstance(rngs, Source | None):
+        return rngs
+    raise TypeError(
+        f"{type(layer).__name__}: rngs must be nnx.Rngs, an nnx.RngStream or a PRNG "
+        f"key, got {rngs!r}. Make a key with jax.random.key."
+    )
+
+
+def key_from(layer: Any, source: Source | None) -> jax.Array:
+    """A key for a layer that is not deterministic."""
+    source = checked_source(layer, source)
+    if source is None:
+        name = type(layer).__name__
+        raise ValueError(
+            f"{name}: deterministic is False, but there are no rngs. Pass them to the "
+            f"constructor, {name}(..., rngs=nnx.Rngs(0)), or to the call, "
+            f"layer(x, rngs=rngs)."
+        )
+    if isinstance(source, nnx.Rngs):
+        return source[layer.rng_collection]()
+    return source() if isinstance(source, nnx.RngStream) else source

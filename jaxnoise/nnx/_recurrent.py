@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 
 from jaxnoise import recurrent
+from jaxnoise.nnx._noise_layer import checked_source, key_from, merged
 from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import over_time
 
@@ -98,7 +99,7 @@ class RNN(nnx.RNN):
         Raises:
           ValueError: shapes that do not fit, a sequence without steps, seq_lengths out
             of range, a noisy cell without rngs or with deterministic None.
-          TypeError: noise for a cell without noise.
+          TypeError: noise for a cell without noise, or rngs is something else.
         """
         flags: dict[str, Any] = {
             "seq_lengths": seq_lengths,
@@ -108,6 +109,7 @@ class RNN(nnx.RNN):
         }
         wanted = self.return_carry if return_carry is None else return_carry
         cell: Any = self.cell
+        rngs = checked_source(self, rngs)
         source = None if isinstance(rngs, jax.Array) else rngs
         if not hasattr(cell, "sample_noise"):
             if noise is not None:
@@ -123,35 +125,11 @@ class RNN(nnx.RNN):
             if carry is None:
                 carry_rngs = self.rngs if source is None else source
                 carry = cell.initialize_carry(xs.shape[1:], carry_rngs)
-            drawn = noise is None and not self._without_noise(deterministic)
             options = {"unroll": self.unroll, "forward_mode": self.forward_mode}
-            options |= {"key": self._key(rngs) if drawn else None}
+            if noise is None and noisy(cell) and not merged(self, deterministic):
+                own = self.noise_rngs if rngs is None else rngs
+                options |= {"key": key_from(self, own)}
             return cell.run(carry, xs, noise, seq_lengths=lengths, **options)
 
         carry, ys = over_time(run, inputs, feature_dims=1, **flags)
         return (carry, ys) if wanted else ys
-
-    def _without_noise(self, at_call):
-        if not noisy(self.cell):
-            return True
-        deterministic = self.deterministic if at_call is None else at_call
-        if deterministic is None:
-            raise ValueError(
-                "RNN: deterministic is missing. Pass it to the constructor, "
-                "RNN(..., deterministic=False), or to the call, "
-                "rnn(x, deterministic=False), or set it for a whole model with "
-                "nnx.view(model, deterministic=False); True switches the noise off."
-            )
-        return deterministic
-
-    def _key(self, rngs):
-        source = self.noise_rngs if rngs is None else rngs
-        if source is None:
-            raise ValueError(
-                f"RNN: deterministic is False, but there are no rngs for the noise. "
-                f"Pass them to the constructor, RNN(..., rngs=nnx.Rngs(0, "
-                f"{self.rng_collection}=1)), or to the call, rnn(x, rngs=rngs)."
-            )
-        if isinstance(source, nnx.Rngs):
-            return source[self.rng_collection]()
-        return source() if isinstance(source, nnx.RngStream) else source

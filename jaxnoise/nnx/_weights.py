@@ -14,7 +14,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dense, _integers, _layer, weights
-from jaxnoise.nnx._noise_layer import NoiseLayer, Source
+from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 
 
 class DenseOptions(TypedDict, total=False):
@@ -100,7 +100,7 @@ class DenseLayer(NoiseLayer):
         """
         array, (kernel, bias) = jnp.asarray(inputs), self._weights()
         x = array.astype(canonicalize_dtype(array, kernel, bias, dtype=self.dtype))
-        if self._merged(deterministic) or self.is_off():
+        if merged(self, deterministic) or self.is_off():
             return self.without_noise(x)
         return self.noisy(self._key(rngs), x)
 
