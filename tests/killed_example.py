@@ -62,7 +62,8 @@ def die_in_files(moment):
         nonlocal deleting
         path = str(arguments[0]) if arguments else ""
         if moment == "writing":
-            if event == "os.rename" and path.endswith("state.orbax-checkpoint-tmp"):
+            # older orbax counts its temporary names
+            if event == "os.rename" and "/state.orbax-checkpoint-tmp" in path:
                 die()
         elif event == "shutil.rmtree" and path.rpartition("/")[2].isdecimal():
             deleting = 1

@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnoise as jn
-from jaxnoise import _check, _mask, _random
+from jaxnoise import _check, _mask, _random, _sharding
 from jaxnoise.testing import LAWS, LawError, check_noise
 
 
@@ -31,7 +31,7 @@ def checked(noise):
 def masked(key, x, rate, draw=_random.keep_mask):
     """A right dropout whose parts the broken ones exchange."""
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
-    mask = draw(key, threshold, x.shape, _random.sharding_like(x, x.shape))
+    mask = draw(key, threshold, x.shape, _sharding.like(x, x.shape))
     return _mask.scale_kept(x, mask, keep)
 
 
@@ -47,7 +47,7 @@ def promotes_bfloat16(key, x, rate):
 @_random.noise
 def scales_in_low_precision(key, x, rate):
     threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
     mask = _random.keep_mask(key, threshold, x.shape, sharding)
     keep = (1 - _random.unit_interval(rate)).astype(x.dtype)
     return jnp.where(mask, x / jnp.where(keep > 0, keep, 1), jnp.zeros((), x.dtype))
@@ -128,7 +128,7 @@ def takes_any_rate(key, x, amount):
 @_random.noise
 def is_biased(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
     mask = _random.keep_mask(key, threshold, x.shape, sharding)
     return _mask.scale_kept(x, mask, jnp.where(keep < 1, keep * 0.95, keep))
 
@@ -151,7 +151,7 @@ def shares_rows(key, x, rate):
 @_random.noise
 def divides_by_zero(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
     mask = _random.keep_mask(key, threshold, x.shape, sharding)
     scaled = _random.in_wide(lambda real: real / keep, x)
     return jnp.where(mask, scaled, jnp.zeros((), x.dtype))
@@ -166,7 +166,7 @@ def keeps_the_mask(key, x, rate):
 @_random.noise
 def multiplies_by_the_mask(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
-    sharding = _random.sharding_like(x, x.shape)
+    sharding = _sharding.like(x, x.shape)
     mask = _random.keep_mask(key, threshold, x.shape, sharding)
     divisor = jnp.where(keep > 0, keep, 1)
     # through int8, lest the compiler make a select of the product

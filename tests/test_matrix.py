@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PATH = Path(__file__).parents[1] / ".ci" / "matrix"
-VERSIONS = {"Python": "3.11.0", "jax": "0.10.1"}
+VERSIONS = {"Python": "3.11.0", "jax": "0.10.2"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_row_is_good_only_if_tests_passed(matrix):
     ]
     assert good.good and not any(result.good for result in bad)
     lines = matrix.table([good, *bad]).splitlines()
-    expected = "| 3.11-lowest | 3.11.0 | 0.10.1 |  |  |  | 5 | 0 | 1 | 1.0 | passed |"
+    expected = "| 3.11-lowest | 3.11.0 | 0.10.2 |  |  |  | 5 | 0 | 1 | 1.0 | passed |"
     assert lines[2] == expected
     assert len({line.count("|") for line in lines}) == 1
     assert all("passed" not in line for line in lines[3:])
