@@ -169,8 +169,8 @@ def test_vmap_over_noise_is_a_loop_over_keys():
     weights, carry, xs = problem()
     keys = jax.random.split(jax.random.key(1), 3)
     noise = jax.vmap(functools.partial(sample, **EVERY))(keys)
-    gradient = jax.grad(lambda w, noise: run(w, carry, xs, noise)[1].sum())
-    batched = jax.vmap(gradient, (None, 0))(weights, noise)
+    gradient = jax.jit(jax.grad(lambda w, noise: run(w, carry, xs, noise)[1].sum()))
+    batched = jax.jit(jax.vmap(gradient, (None, 0)))(weights, noise)
     for row in range(3):
         alone = gradient(weights, jax.tree.map(lambda m, row=row: m[row], noise))
         for a, b in zip(batched[:3], alone[:3], strict=True):
@@ -321,7 +321,7 @@ def test_second_derivatives_through_the_backward_pass():
             return run(weights, state, xs, noise, forward_mode=forward_mode)[1].sum()
 
         gradient = jax.grad(loss)
-        return jax.grad(lambda h: (gradient(h) ** 2).sum())(carry[1])
+        return jax.jit(jax.grad(lambda h: (gradient(h) ** 2).sum()))(carry[1])
 
     np.testing.assert_allclose(curvature(False), curvature(True), rtol=1e-4, atol=1e-6)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from meshes import mesh_of
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
@@ -30,7 +31,7 @@ NOISES = {
 
 @pytest.fixture(params=[AxisType.Explicit, AxisType.Auto], ids=["explicit", "auto"])
 def mesh(request):
-    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(request.param,) * 2)
+    return mesh_of(request.param, (4, 2), ("data", "model"))
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -79,9 +80,14 @@ def test_drop_block_with_split_examples_is_right_with_a_reduction(mesh):
     assert "all-reduce" in compiled.as_text()
 
 
-@pytest.mark.parametrize("cell", [jnn.LSTMCell, jnn.GRUCell])
-def test_a_sequence_with_noise(mesh, cell):
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [(AxisType.Explicit, jnn.LSTMCell), (AxisType.Auto, jnn.GRUCell)],
+    ids=["explicit, lstm", "auto, gru"],
+)
+def test_a_sequence_with_noise(kind, cell):
     """The batch over the devices: outputs without a collective, and the gradient."""
+    mesh = mesh_of(kind, (4, 2), ("data", "model"))
     rates = {"input_rate": 0.3, "recurrent_rate": 0.2, "zoneout_hidden": 0.1}
     rnn = jnn.RNN(cell(6, **rates), deterministic=False, rng_collection="noise")
     x = jax.random.normal(jax.random.key(1), (8, 5, 3))
