@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from scipy import special
+from scipy import optimize, special
 
 from jaxnoise import _quantile
 
@@ -55,3 +55,19 @@ def test_a_draw_of_zero_and_the_symmetry(quantile):
     np.testing.assert_array_equal(quantile(-u), -np.asarray(quantile(u)))
     assert quantile(u)[0] == 0
     assert np.isfinite(quantile(u)).all()
+
+
+def test_photons_step_where_the_expansion_is_an_integer():
+    """To 1e-9 in n: the coefficients in other words than in the code."""
+    mean, counts = 20.0, np.arange(5.0, 45)
+
+    def expansion(n):
+        second, third = (n**2 + 2) / 6, -(n**3 + 2 * n) / 72
+        fourth = (3 * n**4 + 7 * n**2 - 16) / 810
+        return mean + mean**0.5 * n + second + third / mean**0.5 + fourth / mean
+
+    steps = [optimize.brentq(lambda n, k=k: expansion(n) - k, -6, 6) for k in counts]
+    with jax.enable_x64(True):
+        n = jnp.asarray(np.asarray(steps)[:, None] + np.asarray([-1e-9, 1e-9]))
+        found = _quantile.poisson(jnp.zeros_like(n), n, jnp.full_like(n, mean))
+    np.testing.assert_array_equal(found, counts[:, None] + [-1, 0])

@@ -238,6 +238,25 @@ def test_the_backward_pass_of_its_own_is_for_the_default_activations(cell):
         assert "custom_vjp_call" not in program(**{name: other})
 
 
+@pytest.mark.parametrize("cell", GATES)
+def test_a_second_call_traces_nothing_again(cell):
+    """Of a sequence, and of a step: functions that are equal are one static value."""
+    weights, carry, xs = problem(cell)
+    traces = []
+
+    def activation(x):
+        traces.append(x.shape)
+        return jnp.tanh(x)
+
+    for name, inputs in ((cell, xs), (f"{cell}_step", xs[0])):
+        run, before = getattr(jr, name), len(traces)
+        run(weights, carry, inputs, activation_fn=activation)
+        once = len(traces)
+        assert once > before
+        run(weights, carry, inputs, activation_fn=activation)
+        assert len(traces) == once
+
+
 @functools.partial(jax.jit, static_argnames=("cell", "forward_mode", "tied"))
 def gradients(cell, args, lengths, weigh, *, forward_mode, **tied):
     def loss(args):

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import jaxnoise as jn
-from jaxnoise import _random
+from jaxnoise import _check, _integers, _random
 
 X = jnp.ones((64, 8))
 
@@ -51,3 +52,115 @@ def test_gaussian_dropout_has_its_formula_at_a_traced_rate(rate):
 def test_a_seed_given_as_a_key_is_told_the_key(seed):
     with pytest.raises(TypeError, match=rf"with jax\.random\.key\({seed}\)\."):
         jn.dropout(seed, X, 0.5)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
+def test_an_integer_has_64_bits(number):
+    """The last that has is out of the range of dims; the next is not an integer."""
+
+    def call(number):
+        return jn.dropout(jax.random.key(0), X, 0.5, broadcast_dims=(number,))
+
+    with pytest.raises(ValueError, match=r"broadcast_dims must be in \[-2, 2\)"):
+        call(number)
+    with pytest.raises(ValueError, match="broadcast_dims must be an integer of 64 bit"):
+        call(number + (1 if number > 0 else -1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "unrolled"), [((65537, 65535), True), ((65536, 65536), False)]
+)
+def test_counters_of_one_word_are_for_fewer_than_2_to_the_32_elements(shape, unrolled):
+    """More are left to JAX, whose rounds are no part of the program before lowering."""
+    program = jax.make_jaxpr(lambda key: _random.random_bits(key, shape))
+    assert ("shift_left" in str(program(jax.random.key(0)))) is unrolled
+
+
+@pytest.mark.parametrize("dims", [(), (0,)])
+def test_only_a_mask_that_is_shared_is_kept_in_memory(dims):
+    """The wall of a conditional: without one a shared mask is drawn for each reader."""
+    program = jax.jit(lambda key, x: jn.dropout(key, x, 0.5, broadcast_dims=dims))
+    text = program.lower(jax.random.key(0), X).compile().as_text()
+    assert ("conditional(" in text) is bool(dims)
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.3])
+def test_alpha_dropout_of_few_bits_is_that_of_the_realised_rate(rate):
+    """A constant has two values: where it is kept, and where not."""
+    key, realised = jax.random.key(3), round(256 * rate) / 256
+    y = np.unique(jn.alpha_dropout(key, X, rate, bits=8))
+    expected = np.unique(jn.alpha_dropout(jax.random.clone(key), X, realised))
+    assert len(y) == 2
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+def equations(function):
+    return jax.make_jaxpr(function)(jax.random.key(0), X[None]).eqns
+
+
+RATED = ("dropout", "spatial_dropout", "drop_path", "alpha_dropout")
+RATED += ("feature_alpha_dropout", "gaussian_dropout", "salt_and_pepper")
+SCALED = ("gaussian_noise", "uniform_noise", "laplace_noise", "speckle_noise")
+OFF = [(name, (0.0,)) for name in (*RATED, *SCALED)]
+OFF += [("drop_block", (0.0, 2))]
+OFF += [("real_gaussian_dropout", amounts) for amounts in [(0.0, 1.0), (0.5, 0.0)]]
+
+
+@pytest.mark.parametrize(("name", "amounts"), OFF)
+def test_nothing_is_computed_where_nothing_is_asked_for(name, amounts):
+    assert not equations(lambda key, x: getattr(jn, name)(key, x, *amounts))
+
+
+def test_all_is_dropped_by_one_program_without_a_draw():
+    (program,) = equations(lambda key, x: jn.dropout(key, x, 1.0))
+    assert program.params["name"] == "_dropped"
+    assert "random_bits" not in str(program)
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "gaussian_dropout"])
+def test_a_traced_rate_stops_below_one(name):
+    y = jax.jit(getattr(jn, name))(jax.random.key(4), X, np.float32(1))
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("number", [0, -1, float("inf"), float("nan")])
+def test_what_must_be_positive_and_finite(number):
+    with pytest.raises(ValueError, match="f: a must be finite and above 0, got"):
+        _check.positive("f", "a", number)
+    assert _check.positive("f", "a", 0.5) == 0.5
+
+
+def test_a_number_of_things_starts_at_one():
+    with pytest.raises(ValueError, match="f: n must be at least 1, got 0"):
+        _integers.count("f", "n", 0)
+    assert [_integers.count("f", "n", n) for n in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((65537, 8 * 65535), True), ((65536, 8 * 65536), False)]
+)
+def test_blocks_of_few_bits_are_fewer_than_2_to_the_32(shape, fits):
+    def draw(key):
+        return jn.dropout_mask(key, shape, 0.5, bits=8)
+
+    if fits:
+        assert jax.eval_shape(draw, jax.random.key(0)).shape == shape
+    else:
+        with pytest.raises(ValueError, match=r"bits must be 32 .*\(65536, 65536\)"):
+            jax.eval_shape(draw, jax.random.key(0))
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_few_bits_need_sizes_that_are_known(bits):
+    """Of a program that is exported some may be open."""
+    x = jax.ShapeDtypeStruct(export.symbolic_shape("rows, 8"), np.float32)
+
+    @jax.jit
+    def call(x):
+        return jn.dropout(jax.random.key(0), x, 0.5, bits=bits)
+
+    if bits == 32:
+        assert export.export(call)(x).out_avals[0].shape == x.shape
+    else:
+        with pytest.raises(ValueError, match="bits must be 32 where a size is not"):
+            export.export(call)(x)

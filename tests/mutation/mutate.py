@@ -112,15 +112,22 @@ def mutated(source: str, mutant: Mutant) -> str:
     return code
 
 
-def sample(tree: Path, modules: list[str], most: int) -> list[Mutant]:
-    """At most that many mutants of every module, in an order that is fixed."""
-    chosen = []
-    for module in modules:
-        everything = list(mutants_of(tree, module))
-        # shuffled whole, so that a larger sample begins with a smaller one
-        random.Random(f"{SEED} {module}").shuffle(everything)
-        chosen += everything[:most]
-    return chosen
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """At most that many mutants of every module, or that share, rounded up."""
+
+    seed: int
+    most: int
+    share: float
+
+    def of(self, tree: Path, modules: list[str]) -> Iterator[Mutant]:
+        for module in modules:
+            everything = list(mutants_of(tree, module))
+            # shuffled whole, so that a larger sample begins with a smaller one
+            random.Random(f"{self.seed} {module}").shuffle(everything)
+            yield from everything[
+                : min(self.most, math.ceil(self.share * len(everything)))
+            ]
 
 
 def outcome(tree: Path, tests: list[str], log: Path) -> str:
@@ -161,7 +168,7 @@ def _exit_with_pytest(tests):
         os._exit(code)
 
 
-def run(tree: Path, modules: list[str], most: int, results: Path, again: bool):
+def run(tree: Path, modules: list[str], sample: Sample, results: Path, again: bool):
     """Test every chosen mutant that `results` does not have yet, or its survivors.
 
     The last line about a mutant counts.
@@ -178,7 +185,7 @@ def run(tree: Path, modules: list[str], most: int, results: Path, again: bool):
         results.touch()
     known = {row["mutant"]: row["outcome"] for row in _read(results)}
     total = {module: len(mutants_of(tree, module)) for module in modules}
-    for mutant in sample(tree, modules, most):
+    for mutant in sample.of(tree, modules):
         before = known.get(mutant.name)
         if before != SURVIVED if again else before:
             continue
@@ -202,9 +209,11 @@ def _cpu_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def _read(results: Path) -> list[dict]:
+def _read(results: Path, first: bool = False) -> list[dict]:
+    """One row for each mutant: what was last found of it, or first."""
     rows = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
-    return list({row["mutant"]: row for row in rows}.values())
+    ordered = reversed(rows) if first else rows
+    return list({row["mutant"]: row for row in ordered}.values())
 
 
 def table(results: list[dict]) -> str:
@@ -216,23 +225,30 @@ def table(results: list[dict]) -> str:
     sizes = {row["module"]: row["of"] for row in results}
     tested = Counter(row["module"] for row in results)
     lived = Counter(row["module"] for row in results if row["outcome"] == SURVIVED)
-    for name, size in sizes.items():
+    for name in sorted(sizes):
         n, alive = tested[name], lived[name]
-        lines.append(f"| {name} | {size} | {n} | {n - alive} | {alive} |")
+        lines.append(f"| {name} | {sizes[name]} | {n} | {n - alive} | {alive} |")
     everything = sum(sizes.values())
-    rate, variance = 0.0, 0.0
-    for name, size in sizes.items():
-        weight, n = size / everything, tested[name]
-        # one of each more: a stratum without survivors is not without doubt
-        share = (n - lived[name]) / n
-        cautious = (n - lived[name] + 1) / (n + 2)
-        rate += weight * share
-        rest = (size - n) / max(1, size - 1)
-        variance += weight**2 * cautious * (1 - cautious) / n * rest
-    error = 1.96 * math.sqrt(variance)
+    weights = {name: size / everything for name, size in sizes.items()}
+    rate = sum(w * (1 - lived[name] / tested[name]) for name, w in weights.items())
+    low, high = wilson(rate, 1 / sum(w**2 / tested[n] for n, w in weights.items()))
     lines.append("")
-    lines.append(f"Killed: {rate:.1%} +- {error:.1%} of {everything} mutants (95 %).")
+    lines.append(
+        f"Tested {sum(tested.values())} of {everything} mutants, killed {rate:.1%} of "
+        f"all, weighted by module: 95 % interval {low:.1%} to {high:.1%}."
+    )
     return "\n".join(lines)
+
+
+def wilson(rate: float, n: float) -> tuple[float, float]:
+    """The score interval of 95 % for a share seen in n independent trials.
+
+    For strata, n is the number that would be as precise if all had the same rate.
+    """
+    z2 = 1.96**2
+    centre, width = rate + z2 / (2 * n), rate * (1 - rate) / n + z2 / (4 * n**2)
+    half = 1.96 * math.sqrt(width)
+    return (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
 
 
 def main():
@@ -242,17 +258,22 @@ def main():
     runner.add_argument("--tree", type=Path, required=True, help="a copy of the tree")
     runner.add_argument("--results", type=Path, required=True, help="a .jsonl file")
     runner.add_argument("--most", type=int, default=40, help="mutants of each module")
+    runner.add_argument("--share", type=float, default=1.0, help="of those of each")
+    runner.add_argument("--seed", type=int, default=SEED, help="of the samples")
     runner.add_argument("--again", action="store_true", help="survivors alone")
     runner.add_argument("--only", nargs="+", choices=list(SUITES), default=list(SUITES))
-    commands.add_parser("table").add_argument("results", type=Path)
+    shower = commands.add_parser("table")
+    shower.add_argument("results", type=Path)
+    shower.add_argument("--first", action="store_true", help="before tests were added")
     options = parser.parse_args()
     if options.command == "table":
-        print(table(_read(options.results)))
+        print(table(_read(options.results, options.first)))
     else:
         tree = options.tree.resolve()
         assert not (tree / ".git").exists(), "a copy, made by git archive"
         results = options.results.resolve()
-        run(tree, options.only, options.most, results, options.again)
+        sample = Sample(options.seed, options.most, options.share)
+        run(tree, options.only, sample, results, options.again)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,20 @@
 """Which tests are to see a change of which module, the fast and telling ones first."""
 
-_SHAPES = "tests/test_structured.py"
-_REST = ["tests/test_survivors.py", "tests/test_image.py"]
+_SHAPES, _SURVIVORS = "tests/test_structured.py", "tests/test_survivors.py"
+_REST = [_SURVIVORS, "tests/test_image.py"]
 _GAUSSIAN = ["tests/test_gaussian.py", "tests/test_quantile.py"]
-_DROPOUT = ["tests/test_dropout.py", "tests/test_check.py", "tests/test_bits.py"]
+_DROPOUT = ["tests/test_dropout.py", _SURVIVORS, "tests/test_check.py"]
+_DROPOUT += ["tests/test_bits.py"]
+_OPTIONS = "tests/attack/test_options.py"
+
+# meshes: what is cheap, what is drawn where, and then the whole files
+_MESHES = ["tests/test_devices.py", "tests/test_devices_recurrent.py"]
+_PLACES = [f"{_MESHES[0]}::test_functions_and_layers", "tests/test_sharding.py"]
+_ASKED = [
+    f"{_MESHES[0]}::test_bad_shardings",
+    f"{_MESHES[0]}::test_a_mask_drawn_where_it_is_asked_for",
+    f"{_MESHES[1]}::test_masks_where_they_are_asked_for",
+]
 
 # of the recurrent core some tests of a second each, and then the whole files
 _CORE, _NOISE = "tests/test_recurrent_core.py", "tests/test_recurrent_noise.py"
@@ -32,17 +43,26 @@ def _cell(name, *numbers):
 
 
 SUITES = {
-    "jaxnoise/_mask.py": [*_DROPOUT, _SHAPES],
-    "jaxnoise/_integers.py": ["tests/test_check.py", "tests/test_text.py"],
+    "jaxnoise/_mask.py": [*_DROPOUT, _SHAPES, *_PLACES],
+    "jaxnoise/_sharding.py": [*_ASKED, *_PLACES, *_MESHES],
+    "jaxnoise/_integers.py": [
+        "tests/test_check.py",
+        _SURVIVORS,
+        "tests/test_text.py",
+        _OPTIONS,
+    ],
     "jaxnoise/_check.py": [
         "tests/test_check.py",
-        "tests/test_survivors.py",
+        _SURVIVORS,
         "tests/test_text.py",
+        "tests/test_activation.py",
         "tests/attack/test_calls.py::test_calls[dropout]",
-        *_DROPOUT,
+        _OPTIONS,
+        "tests/test_dropout.py",
+        "tests/test_bits.py",
     ],
     "jaxnoise/_threefry.py": ["tests/test_dropout.py", "tests/test_gaussian.py"],
-    "jaxnoise/_packed.py": ["tests/test_bits.py"],
+    "jaxnoise/_packed.py": ["tests/test_bits.py", _SURVIVORS, *_PLACES],
     "jaxnoise/_random.py": [
         "tests/test_dropout.py",
         *_GAUSSIAN,
@@ -56,15 +76,17 @@ SUITES = {
         _SHAPES,
         "tests/test_check.py",
         "tests/test_laws.py::test_law[drop_block-traced]",
+        _SURVIVORS,
+        *_PLACES,
     ],
-    "jaxnoise/recurrent/_noise.py": [*_DRAW, *_BAD, _NOISE, _CORE],
-    "jaxnoise/recurrent/_masks.py": [*_cell("lstm", 2, 1), _CORE, _NOISE],
+    "jaxnoise/recurrent/_noise.py": [*_DRAW, *_BAD, _NOISE, _CORE, _MESHES[1]],
+    "jaxnoise/recurrent/_masks.py": [*_cell("lstm", 2, 1), _CORE, _NOISE, _MESHES[1]],
     "jaxnoise/recurrent/_lstm.py": [*_cell("lstm", 2), _CORE, _NOISE],
     "jaxnoise/recurrent/_gru.py": [*_cell("gru", 5), _CORE, _NOISE],
     "jaxnoise/recurrent/_simple.py": [*_cell("simple", 8), _CORE, *_LAYERS],
-    "jaxnoise/recurrent/_cell.py": [*_BAD, *_cell("simple"), _CORE, _NOISE],
-    "jaxnoise/recurrent/_sequence.py": [*_FLAX, _REVERSED, _CORE, *_LAYERS],
+    "jaxnoise/recurrent/_cell.py": [*_BAD, *_cell("simple"), _CORE, _NOISE, _MESHES[1]],
+    "jaxnoise/recurrent/_sequence.py": [*_FLAX, _REVERSED, _CORE, *_LAYERS, _MESHES[1]],
     "jaxnoise/recurrent/_overwrite.py": [*_cell("simple", 8), _CORE, _NOISE],
-    "jaxnoise/recurrent/_scan.py": [*_cell("gru", 5, 4), _CORE, _NOISE],
-    "jaxnoise/recurrent/_layer.py": [*_FLAX, *_LAYERS],
+    "jaxnoise/recurrent/_scan.py": [*_cell("gru", 5, 4), _CORE, _NOISE, _MESHES[1]],
+    "jaxnoise/recurrent/_layer.py": [*_FLAX, *_LAYERS, _MESHES[1]],
 }
