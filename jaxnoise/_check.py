@@ -152,7 +152,7 @@ def bits(function: str, value: Any, rate: Amount) -> int:
     number = _integers.integer(function, "bits", value)
     if number not in (8, 16, 32):
         raise ValueError(f"{function}: bits must be 8, 16 or 32, got {value}.")
-    if number == 32 or isinstance(rate, jax.Array) or rate in (0.0, 1.0):
+    if number == 32 or isinstance(rate, jax.Array) or rate == 1.0:
         return number
     steps = 2**number
     nearest = round(rate * steps) / steps

@@ -18,6 +18,14 @@ def test_an_integer_beyond_the_floats_is_an_infinity_of_its_sign(sign):
         jn.gaussian_noise(jax.random.key(0), X, sign * 10**400)
 
 
+def test_an_amount_has_the_range_of_the_noise():
+    with jax.enable_x64(True):
+        x = jnp.zeros(4, np.float64)
+        assert np.isfinite(jn.gaussian_noise(jax.random.key(0), x, 1e39)).all()
+    with pytest.raises(ValueError, match=r"finite in float32.*got 1e\+39"):
+        jn.gaussian_noise(jax.random.key(0), X, 1e39)
+
+
 def test_normals_of_float32_are_the_polynomial():
     """XLA's erf_inv would give the same to rounding, and take twice as long."""
 

@@ -15,7 +15,7 @@ def scan(
     xs: Any,
     *,
     reverse: bool = False,
-    unroll: int | bool = 1,
+    unroll: int | bool,
 ) -> tuple[Any, Any, Any]:
     """`lax.scan` over `arrays` and `xs`, with results written over `arrays`.
 
