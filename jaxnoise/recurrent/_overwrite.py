@@ -14,8 +14,8 @@ def scan(
     arrays: Any,
     xs: Any,
     *,
-    reverse: bool = False,
     unroll: int | bool,
+    reverse: bool = False,
 ) -> tuple[Any, Any, Any]:
     """`lax.scan` over `arrays` and `xs`, with results written over `arrays`.
 
