@@ -22,7 +22,10 @@ class Checkpoints:
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.identity = identity
-        options = ocp.CheckpointManagerOptions(max_to_keep=1)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1,
+            cleanup_tmp_directories=True,  # of a run that was killed
+        )
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     @property
