@@ -6,6 +6,7 @@ run depends on, so that no other one goes on with it by mistake. Keys of noise a
 in it: they derive from the seed and the step (`jaxnoise.keys`).
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ class Checkpoints:
 
         Returns once the state is copied, and is written while training goes on.
         """
-        noted = {"identity": self.identity, "notes": notes}
+        # a copy: orbax writes it later, when the run has noted more
+        noted = {"identity": self.identity, "notes": copy.deepcopy(notes)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(noted)
         )

@@ -161,6 +161,22 @@ class Killed(Exception):
     pass
 
 
+def test_a_checkpoint_has_the_notes_of_its_moment(tmp_path, monkeypatch):
+    """Orbax writes them while the run goes on and notes more."""
+    checkpoints, notes = checkpoints_file.Checkpoints(tmp_path, {}), [[1]]
+    save = checkpoints.manager.save
+
+    def saved_later(*arguments, **options):
+        notes[0].append(2)
+        save(*arguments, **options)
+
+    monkeypatch.setattr(checkpoints.manager, "save", saved_later)
+    checkpoints.save(1, {"w": jnp.ones(1)}, notes)
+    checkpoints.manager.wait_until_finished()
+    assert checkpoints.restore({"w": jnp.zeros(1)})[2] == [[1]]
+    checkpoints.close()
+
+
 def test_resumed_run_ends_with_the_same_bits(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHUNK", 7)
     monkeypatch.setattr(training, "SAVED", 2)
