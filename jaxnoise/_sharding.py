@@ -70,11 +70,12 @@ def checked(function: str, name: str, value: Any, shape: Shape) -> Sharding:
         for axis in axes if isinstance(axes, tuple) else (axes,):
             if axis is None:
                 continue
-            if types[axis] is not AxisType.Explicit:
+            if types.get(axis) is not AxisType.Explicit:
+                kind = f"of type {types[axis].name}" if axis in types else "free"
                 raise ValueError(
                     f"{function}: {name} must name explicit axes of the mesh, got "
-                    f"{spec} with {axis!r} of type {types[axis].name}. Pass None "
-                    f"there: the compiler decides, or shard_map does."
+                    f"{spec} with {axis!r} {kind}. Pass None there: the compiler "
+                    f"decides, or shard_map does."
                 )
             parts *= sizes[axis]
         if size % parts:

@@ -122,8 +122,9 @@ def test_a_mask_drawn_where_it_is_asked_for(dims):
         ((4, "data"), ValueError, r"splits a dim of 6 into 4 for shape \(6, 5\)"),
         ((2, None, None, "data"), ValueError, r"at most 2 dims for shape \(6, 5\)"),
         ((AxisType.Auto, "data"), ValueError, r"explicit axes.*'data' of type Auto"),
+        ((AxisType.Auto, PartitionSpec.UNCONSTRAINED), ValueError, r"explicit.*free"),
     ],
-    ids=["no mesh", "no sharding", "uneven", "dims", "automatic"],
+    ids=["no mesh", "no sharding", "uneven", "dims", "automatic", "unconstrained"],
 )
 def test_bad_shardings(sharding, error, message):
     if isinstance(sharding, tuple):
