@@ -64,13 +64,27 @@ def applied(layers, off=False):
     return program
 
 
-def run_on(mesh, specs, layers, x, off=False):
+def trained(layers, off=False):
+    """A step of gradient descent: a function of the parameters of all layers."""
+    program = applied(layers, off)
+
+    def loss(parameters, x):
+        return sum((y**2).sum() for y in program(parameters, x).values())
+
+    def step(parameters, x):
+        gradients = jax.grad(loss)(parameters, x)
+        return jax.tree.map(lambda p, g: p - 1e-3 * g, parameters, gradients)
+
+    return step
+
+
+def run_on(mesh, specs, layers, x, off=False, program=applied):
     """The outputs of the layers on a mesh, and the text of the program."""
     with jax.set_mesh(mesh):
         parameters = {name: layer.parameters for name, layer in layers.items()}
         parameters = placed_on(mesh, specs[0], parameters)
         x = jax.device_put(x, NamedSharding(mesh, specs[1]))
-        compiled = jax.jit(applied(layers, off)).lower(parameters, x).compile()
+        compiled = jax.jit(program(layers, off)).lower(parameters, x).compile()
         return compiled(parameters, x), compiled.as_text()
 
 

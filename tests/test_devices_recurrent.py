@@ -1,6 +1,7 @@
 """Recurrent noise on meshes: the bits that one device gives, drawn and sent apart."""
 
 import functools
+from collections import Counter
 
 import catalogue
 import jax
@@ -12,6 +13,7 @@ from meshes import (
     KINDS,
     ON_DATA,
     ON_TENSOR,
+    applied,
     assert_equal,
     close,
     mesh_of,
@@ -19,6 +21,7 @@ from meshes import (
     placed_on,
     run_on,
     together,
+    trained,
 )
 
 import jaxnoise.linen as jnn
@@ -133,7 +136,7 @@ def test_masks_where_they_are_asked_for(masks_on_one_device):
     noise = found["LSTMCell, all untied, per step"]
     assert noise.input.sharding.spec == PartitionSpec(None, None, "rows", None)
     assert noise.cell.sharding.spec == PartitionSpec(None, "rows", "units")
-    assert noise.weight.sharding.spec == PartitionSpec("units", None, None)
+    assert noise.weight.sharding.spec == PartitionSpec(None, None, "units")
     shared = found["LSTMCell, all batch shared"]
     assert shared.cell.sharding.spec == PartitionSpec(None, "units")
     noise = found["DropoutWrapper"]
@@ -150,33 +153,60 @@ def lstm(*places, **options):
     return {"lstm": catalogue.linen(jnn.RNN(cell), x)}
 
 
-NOT_WEIGHTS = sorted(set(catalogue.PLACES) - {"weight"})
+# a cell of linen has the kernels of its gates apart, a GRU of nnx side by side
 
 
-@pytest.mark.parametrize("places", [NOT_WEIGHTS, ["weight"]], ids=["masks", "weight"])
-def test_sequences_with_their_units_over_the_devices(places):
-    """One mask for all gates sends nothing that is not sent without noise."""
-    layers, mesh = lstm(*places), mesh_of(AxisType.Auto, (4,), ("d",))
-    found, text = run_on(mesh, ON_TENSOR, layers, X)
-    close(found, on_one(layers, X))
-    _, without_noise = run_on(mesh, ON_TENSOR, layers, X, off=True)
-    assert collectives(text) == collectives(without_noise)
-    # four devices and four gates: the mask of one gate each
-    whole = {(16, 16), (4, 16, 16)} if places == ["weight"] else {(BATCH, 16)}
-    assert not whole & words(text)
+def run_tensor_parallel(layers, **options):
+    mesh = mesh_of(AxisType.Auto, (4,), ("d",))
+    return run_on(mesh, ON_TENSOR, layers, X, **options)
 
 
-def test_masks_by_gate_are_limited_by_the_matmul_of_h():
-    """Each gate needs all units of h under a mask of its own: h is gathered for each.
+@functools.cache
+def without_noise(cell):
+    """What is sent without noise: by a sequence, and by a training step."""
+    layers = catalogue.sequences(WIDTH, [f"{cell}, all per sequence"])
+    runs = (
+        run_tensor_parallel(layers, off=True, program=program)
+        for program in (applied, trained)
+    )
+    return tuple(collectives(text) for _, text in runs)
 
-    The other way, masks that every device draws whole, would send h once.
+
+@pytest.mark.parametrize(
+    ("cell", "sharing"),
+    [
+        ("LSTMCell", "per sequence"),
+        ("LSTMCell", "untied, per step"),
+        ("nnx.GRUCell", "per sequence"),
+    ],
+)
+def test_sequences_with_their_units_over_the_devices(cell, sharing):
+    """All places, in a sequence and in a training step, which leaves the units there.
+
+    For the gradient, masks by gate make as many operands of what is one without: there
+    h is sent once for each gate, after the loop.
     """
-    layers, mesh = lstm("recurrent", tied=False), mesh_of(AxisType.Auto, (4,), ("d",))
-    found, text = run_on(mesh, ON_TENSOR, layers, X)
+    layers = catalogue.sequences(WIDTH, [f"{cell}, all {sharing}"])
+    found, sequence = run_tensor_parallel(layers)
     close(found, on_one(layers, X))
-    _, without_noise = run_on(mesh, ON_TENSOR, layers, X, off=True)
-    more = collectives(text) - collectives(without_noise)
-    assert more == {"all-gather": 3}
+    _, step = run_tensor_parallel(layers, program=trained)
+    sent, sent_to_train = map(Counter, without_noise(cell))
+    if sharing == "untied, per step":
+        sent_to_train["all-gather"] += 3
+    assert collectives(sequence) == sent
+    assert collectives(step) == sent_to_train
+    whole = {(BATCH, 16), (4, BATCH, 16), (STEPS, 4, BATCH, 16)}
+    if cell == "LSTMCell":  # three gates side by side do not go into four parts
+        whole.add((4, 16, 16))
+    assert not whole & (words(sequence) | words(step))
+
+
+def test_kernels_by_gate_send_h_alone():
+    """Once in each step; and in a training step its cotangent, and all h, once."""
+    assert without_noise("LSTMCell") == (
+        {"all-gather": 1},
+        {"all-gather": 2, "all-reduce": 1},
+    )
 
 
 def test_units_over_the_devices_of_an_explicit_mesh():
@@ -218,7 +248,7 @@ def test_units_over_the_devices_of_an_explicit_mesh():
 
 def test_steps_over_the_devices():
     """A recurrence needs all steps: an automatic mesh gathers them, with or without."""
-    layers, mesh = lstm(*NOT_WEIGHTS), mesh_of(AxisType.Auto, (2,), ("d",))
+    layers, mesh = lstm(*catalogue.PLACES), mesh_of(AxisType.Auto, (2,), ("d",))
     on_time = (PartitionSpec(), PartitionSpec(None, "d"))
     found, text = run_on(mesh, on_time, layers, X)
     close(found, on_one(layers, X))

@@ -205,6 +205,36 @@ def test_steps_make_the_sequence(cell, rates):
     close((carry, np.stack(ys)), expected, 1e-6)
 
 
+@pytest.mark.parametrize("cell", GATES)
+def test_kernels_by_gate_are_those_side_by_side(cell):
+    """One of them or all, to the bit, and so their gradients."""
+    (rates,) = (case.values[1] for case in ALL if case.id == f"{cell}, all per step")
+    weights, carry, xs = problem(cell)
+    noise = sample(cell, rates)
+
+    def by_gate(array):
+        return tuple(np.split(array, GATES[cell], -1))
+
+    def run(weights):
+        options = tying(cell, rates)
+        ys, pull = jax.vjp(
+            lambda w: getattr(jr, cell)(w, carry, xs, noise, **options)[1], weights
+        )
+        return ys, *pull(ys)
+
+    names = ("input", "recurrent", "bias")
+    ys, gradients = run(weights)
+    for chosen in (("recurrent",), names):
+        apart = {name: by_gate(getattr(weights, name)) for name in chosen}
+        found, found_gradients = run(weights._replace(**apart))
+        np.testing.assert_array_equal(found, ys)
+        for name in names:
+            gradient, value = getattr(found_gradients, name), getattr(gradients, name)
+            assert isinstance(gradient, tuple) is (name in chosen)
+            whole = np.concatenate(gradient, -1) if name in chosen else gradient
+            np.testing.assert_array_equal(whole, value)
+
+
 def timed(rates):
     every = set(jr.Noise._fields) - {"weight"}
     return every if rates.get("per_step") else {"zoneout_hidden", "zoneout_cell"}

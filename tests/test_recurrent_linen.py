@@ -417,6 +417,10 @@ def test_errors():
     with pytest.raises(ValueError, match=r"noise\.recurrent must broadcast"):
         bad = jr.Noise(recurrent=jnp.ones((2, 5)))
         noisy.apply(variables, x, noise=bad)
+    with pytest.raises(ValueError, match="LSTMCell: noise must be None beside a key"):
+        bound = noisy.bind(variables).cell
+        carry, xs = bound.initialize_carry(key(), x[:, 0].shape), x.swapaxes(0, 1)
+        bound.run(carry, xs, bound.expected_noise(), key=key())
     with pytest.raises(ValueError, match="seq_lengths must be in"):
         noisy.apply(variables, x, deterministic=True, seq_lengths=np.array([1, 2, 7]))
     with pytest.raises(TypeError, match="has no noise"):

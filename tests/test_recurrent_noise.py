@@ -400,11 +400,6 @@ def test_bad_sequences():
         run(weights, carry[:1], xs, None)
     with pytest.raises(ValueError, match="carry must have 2"):
         run(weights, jax.tree.map(lambda c: c[:1], carry), xs, None)
-    with pytest.raises(ValueError, match=r"columns"):
-        run(weights._replace(input=weights.input[:, :16]), carry, xs, None)
-    with pytest.raises(ValueError, match=r"columns"):
-        wide = jnp.ones((FEATURES, 4 * FEATURES + 4))
-        run(weights._replace(recurrent=wide), carry, xs, None)
     with pytest.raises(TypeError, match="floating"):
         run(weights, carry, jnp.ones(xs.shape, int), None)
     with pytest.raises(TypeError, match="one dtype"):
@@ -415,6 +410,37 @@ def test_bad_sequences():
         run(weights, carry, xs, None, seq_lengths=np.full((3,), 2))
     with pytest.raises(TypeError, match="integers"):
         run(weights, carry, xs, None, seq_lengths=np.full(BATCH, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("input", (WIDTH, 16), r"shape \(4, 20\) for 4 gate.* 5 units.*got \(4, 16\)"),
+        ("recurrent", (FEATURES, 24), r"shape \(5, 20\).*got \(5, 24\)"),
+        ("recurrent", (20,), r"shape .*got \(20,\)"),
+        ("recurrent", (), r"shape .*got \(\)"),
+        (
+            "input",
+            [(WIDTH, FEATURES)] * 3,
+            r"tuple of 4 of shape \(4, 5\), got \(\(4, ",
+        ),
+        ("recurrent", [(FEATURES, 4)] * 4, r"of shape \(5, 5\), got \(\(5, 4\), "),
+        ("recurrent", [], r"a tuple .* each of 4 gate.*got \(\)"),
+        ("bias", (4,), r"shape \(20,\) .*got \(4,\)"),
+        ("bias", [(FEATURES,)] * 3, r"of shape \(5,\), got \(\(5,\), "),
+        ("bias", None, r"an array, or a tuple .*got None"),
+        ("recurrent_bias", (20,), r"shape \(5,\), got \(20,\)"),
+    ],
+)
+def test_bad_weights(name, value, message):
+    weights, carry, xs = problem()
+    if isinstance(value, list):
+        value = tuple(jnp.ones(shape) for shape in value)
+    elif value is not None:
+        value = jnp.ones(value)
+    match = rf"lstm: weights\.{name} must .*{message}"
+    with pytest.raises((TypeError, ValueError), match=match):
+        run(weights._replace(**{name: value}), carry, xs, None)
 
 
 def test_bad_noise():

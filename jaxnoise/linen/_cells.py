@@ -76,7 +76,7 @@ class _Dense(nn.Module):
 
 
 def _weights(cell, inputs, gates, *, input_bias, recurrent_bias) -> recurrent.Weights:
-    """Create or read the parameters; those of the gates go side by side.
+    """Create or read the parameters, those of each gate by itself.
 
     `input_bias` and `recurrent_bias` name the gates whose matmul has a bias.
     """
@@ -97,9 +97,9 @@ def _weights(cell, inputs, gates, *, input_bias, recurrent_bias) -> recurrent.We
     count = len(gates)
     kernels, biases = arrays[: 2 * count], arrays[2 * count :]
     return recurrent.Weights(
-        jnp.concatenate(kernels[:count], axis=-1),
-        jnp.concatenate(kernels[count:], axis=-1),
-        jnp.concatenate(biases[:count], axis=-1),
+        tuple(kernels[:count]),
+        tuple(kernels[count:]),
+        tuple(biases[:count]),
         *biases[count:],
     )
 

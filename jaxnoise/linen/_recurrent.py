@@ -11,6 +11,7 @@ from flax.typing import PRNGKey
 
 from jaxnoise import _sharding
 from jaxnoise.linen._cells import NoiseCell
+from jaxnoise.linen._wrapper import drawn
 from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import of_step, over_time, where
 
@@ -156,11 +157,9 @@ class RNN(nn.RNN):
                 f"on a {type(self.cell).__name__}."
             )
         if key is not None:
-            cell: Any = self.cell
+            steps, *shape = xs.shape
             of_input = of_step(jax.typeof(xs).sharding)
-            # a cell of somebody else may not know of shardings
-            placed = {} if of_input is None else {"input_sharding": of_input}
-            noise = cell.sample_noise(key, xs.shape[1:], xs.shape[0], **placed)
+            noise = drawn(self.cell, key, tuple(shape), steps, of_input)
         return self._lifted_scan(carry, xs, noise, lengths)
 
     @nn.nowrap

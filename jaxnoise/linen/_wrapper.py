@@ -81,13 +81,22 @@ class Wrapper(nn.RNNCellBase):
 
     @nn.nowrap
     def _sample_inner(self, key, input_shape, num_steps, of_input):
-        cell: Any = self.cell
-        if not noisy(cell):
+        if not noisy(self.cell):
             return None
         key = jax.random.fold_in(key, 3)
-        # a cell of somebody else may not know of shardings
-        placed = {} if of_input is None else {"input_sharding": of_input}
-        return cell.sample_noise(key, input_shape, num_steps, **placed)
+        return drawn(self.cell, key, input_shape, num_steps, of_input)
+
+
+def drawn(
+    cell: Any,
+    key: jax.Array,
+    input_shape: tuple[int, ...],
+    num_steps: int | None,
+    sharding: _sharding.Sharding,
+) -> Any:
+    """The noise of any cell; one of somebody else may not know of shardings."""
+    placed = {} if sharding is None else {"input_sharding": sharding}
+    return cell.sample_noise(key, input_shape, num_steps, **placed)
 
 
 def call(cell, carry, inputs, noise):

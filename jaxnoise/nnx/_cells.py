@@ -7,7 +7,6 @@ flax. Noise is a value that a cell is called with; without it a cell is determin
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
@@ -80,9 +79,10 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
         dense_h = (self.hi, self.hf, self.hg, self.ho)
         wh = [dense.kernel[...] for dense in dense_h]
         biases = [dense.bias[...] for dense in dense_h if dense.bias is not None]
-        arrays = self.promote_dtype((inputs, *wx, *wh, *biases), dtype=self.dtype)
-        parts = [arrays[1:5], arrays[5:9], arrays[9:13]]
-        return recurrent.Weights(*(jnp.concatenate(part, axis=-1) for part in parts))
+        arrays = (inputs, *wx, *wh, *biases)
+        _, *arrays = self.promote_dtype(arrays, dtype=self.dtype)
+        parts = tuple(arrays[:4]), tuple(arrays[4:8]), tuple(arrays[8:])
+        return recurrent.Weights(*parts)
 
 
 class GRUCell(NoiseCell, nnx.GRUCell):

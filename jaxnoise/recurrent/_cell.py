@@ -1,4 +1,4 @@
-"""What a recurrent cell is, and whether weights, state, input and masks fit it."""
+"""What a recurrent cell is, and whether state, input and masks fit it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,27 +11,9 @@ from jax.core import Tracer
 
 from jaxnoise.recurrent._masks import rank
 from jaxnoise.recurrent._noise import Noise
+from jaxnoise.recurrent._weights import check_weights, widths
 
 State = tuple[jax.Array, ...]
-
-
-class Weights(NamedTuple):
-    """The weights of a cell, with its gates side by side in the last dim.
-
-    The gates are in the order i, f, g, o (LSTM) or r, z, n (GRU); a simple cell has
-    one. With D the width of the input, H that of the state and G gates:
-
-    input: (D, G H), the kernel of the input.
-    recurrent: (H, G H), the kernel of h.
-    bias: (G H,), added once to the sum of both matmuls.
-    recurrent_bias: (H,) or None, added to the matmul of h for the gate n of a GRU,
-      inside the product with r. None for the other cells.
-    """
-
-    input: jax.Array
-    recurrent: jax.Array
-    bias: jax.Array
-    recurrent_bias: jax.Array | None = None
 
 
 class Cell(NamedTuple):
@@ -55,7 +37,7 @@ class Cell(NamedTuple):
 
 
 def mask_shapes(cell, weights, batch, tied):
-    width, features = weights.input.shape[0], weights.recurrent.shape[0]
+    width, features = widths(weights)
     gates = () if tied else (cell.gates,)
     unit = (*batch, features)
     return Noise(
@@ -71,45 +53,29 @@ def mask_shapes(cell, weights, batch, tied):
 
 
 def check_arrays(cell, weights, state, x, name, front):
-    if not isinstance(weights, Weights):
-        raise TypeError(
-            f"{cell.name}: weights must be jaxnoise.recurrent.Weights, got "
-            f"{type(weights).__name__}."
-        )
+    check_weights(cell.name, cell.gates, weights)
+    width, features = widths(weights)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
             f"{cell.name}: {name} must have a floating dtype, got {x.dtype}."
         )
     dims = (*front, "*batch", "width")
-    if x.ndim < len(dims) - 1 or x.shape[-1] != weights.input.shape[0]:
+    if x.ndim < len(dims) - 1 or x.shape[-1] != width:
         raise ValueError(
-            f"{cell.name}: {name} must be ({', '.join(dims)}) with a width of "
-            f"{weights.input.shape[0]}, got shape {x.shape}."
+            f"{cell.name}: {name} must be ({', '.join(dims)}) with a width of {width}, "
+            f"got shape {x.shape}."
         )
     if front and jax.typeof(x).sharding.spec[:1] not in ((), (None,)):
         raise ValueError(
             f"{cell.name}: {name} must not be split over time on an explicit mesh, got "
             f"{jax.typeof(x)}. Gather the steps with jax.sharding.reshard."
         )
-    features = weights.recurrent.shape[0]
     expected = (*x.shape[len(front) : -1], features)
     shapes = tuple(part.shape for part in state)
     if shapes != (expected,) * cell.states:
         raise ValueError(
             f"{cell.name}: carry must have {cell.states} array(s) of shape {expected}, "
             f"got shapes {shapes}."
-        )
-    dtypes = {str(array.dtype) for array in weights if array is not None}
-    if len(dtypes) > 1:
-        raise TypeError(
-            f"{cell.name}: weights must have one dtype, in which the matmuls are done, "
-            f"got {', '.join(sorted(dtypes))}."
-        )
-    wide = cell.gates * features
-    if weights.recurrent.shape[1:] != (wide,) or weights.input.shape[1:] != (wide,):
-        raise ValueError(
-            f"{cell.name}: weights must have kernels of {cell.gates} x {features} "
-            f"columns, got shapes {weights.input.shape} and {weights.recurrent.shape}."
         )
 
 

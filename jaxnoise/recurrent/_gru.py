@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise.recurrent import _scan
-from jaxnoise.recurrent._cell import Cell, Weights
+from jaxnoise.recurrent._cell import Cell
 from jaxnoise.recurrent._masks import mix, times
 from jaxnoise.recurrent._noise import Noise
+from jaxnoise.recurrent._weights import Weights
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -43,7 +44,8 @@ def gru(
 
     Args:
       weights: kernels (D, 3 H) and (H, 3 H), bias (3 H,) and recurrent_bias (H,) or
-        None, gates r, z, n side by side. The matmuls are done in their dtype.
+        None, gates r, z, n side by side, or tuples of three. The matmuls are done in
+        their dtype.
       carry: h, (*batch, H); the state keeps its dtype.
       xs: (time, *batch, D), any number of batch dims.
       noise: masks from `sample_noise` with gates=3 and num_steps=time, or your own;

@@ -79,12 +79,20 @@ class CellLayer:
           noise: masks from `sample_noise`; None for none.
           key: PRNG key to draw them from, where inputs and state are; not beside noise.
           **options: those of `jaxnoise.recurrent.lstm`.
+
+        Raises:
+          ValueError: a key and noise, and what `jaxnoise.recurrent.lstm` raises.
         """
         sequence, _ = self.functions
         return self._apply(sequence, carry, inputs, noise, key, **options)
 
     def _apply(self: Any, function, carry, inputs, noise, key=None, **options):
         weights = self.weights(inputs)
+        if key is not None and noise is not None:
+            raise ValueError(
+                f"{type(self).__name__}: noise must be None beside a key, which it is "
+                f"drawn from, got {type(noise).__name__}. Pass one of the two."
+            )
         if key is not None:
             steps, *shape = inputs.shape
             places = _scan.shardings(self.gates, weights, inputs)

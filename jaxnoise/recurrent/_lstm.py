@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise.recurrent import _scan
-from jaxnoise.recurrent._cell import Cell, Weights
+from jaxnoise.recurrent._cell import Cell
 from jaxnoise.recurrent._masks import mix, times
 from jaxnoise.recurrent._noise import Noise
+from jaxnoise.recurrent._weights import Weights
 
 Activation = Callable[[jax.Array], jax.Array]
 Carry = tuple[jax.Array, jax.Array]
@@ -41,7 +42,7 @@ def lstm(
 
     Args:
       weights: kernels (D, 4 H) and (H, 4 H) and bias (4 H,), gates i, f, g, o side by
-        side. The matmuls are done in their dtype.
+        side, or tuples of four. The matmuls are done in their dtype.
       carry: (c, h), each (*batch, H); the state keeps their dtype.
       xs: (time, *batch, D), any number of batch dims.
       noise: masks from `sample_noise` with gates=4 and num_steps=time, or your own;

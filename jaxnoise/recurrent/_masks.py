@@ -65,6 +65,31 @@ def project(
     return tuple(dot(u, kernel) for u, kernel in zip(masked, kernels, strict=True))
 
 
+def project_state(
+    h: jax.Array, mask: Mask, kernels: jax.Array
+) -> tuple[jax.Array, ...]:
+    """The same for h, with the kernels of all gates in one array: one matmul.
+
+    With units over devices, h then goes from one to the other in one piece.
+    """
+    if not isinstance(mask, tuple):
+        return unstacked(dot(times(h, mask), kernels), -2)
+    masked = jnp.stack([times(h, gate) for gate in mask]).astype(kernels.dtype)
+    dims = (((h.ndim,), (1,)), ((0,), (0,)))
+    return unstacked(lax.dot_general(masked, kernels, dims), 0)
+
+
+def gate_axis(mask: Mask) -> int:
+    """The dim of the gates in the kernels of h: (H, G, H), or (G, H, H)."""
+    return 0 if isinstance(mask, tuple) else 1
+
+
+def unstacked(array: jax.Array, axis: int) -> tuple[jax.Array, ...]:
+    """The arrays of all gates from one with a dim for them."""
+    gates = range(array.shape[axis])
+    return tuple(lax.index_in_dim(array, gate, axis, keepdims=False) for gate in gates)
+
+
 def unproject(
     dy: tuple[jax.Array, ...],
     x: jax.Array,

@@ -5,7 +5,6 @@ is meant to, and can be looked at, replaced, used again and mapped over.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -177,21 +176,17 @@ def _places(function, batch, width, features, *, input_sharding, state_sharding)
         if place == "input":
             return _sharding.aligned(of_input, inputs, shape)
         if place == "weight":
-            return _by_gate(of_state, shape)
+            return _of_kernels(of_state)
         return _sharding.aligned(of_state, states, shape)
 
     return placed
 
 
-def _by_gate(of_state, shape):
-    """The gates of a kernel are side by side: its units are split as these are."""
+def _of_kernels(of_state):
+    """The units of each gate are split as those of the state."""
     if of_state is None:
         return None
-    axes = of_state.spec[-1]
-    names = axes if isinstance(axes, tuple) else (axes,) if axes else ()
-    parts = math.prod(of_state.mesh.shape[name] for name in names)
-    spec = PartitionSpec(None if shape[0] % parts else axes, None, None)
-    return NamedSharding(of_state.mesh, spec)
+    return NamedSharding(of_state.mesh, PartitionSpec(None, None, of_state.spec[-1]))
 
 
 @functools.partial(jax.jit, static_argnames=("drawn",))

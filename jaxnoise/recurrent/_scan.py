@@ -14,17 +14,21 @@ import numpy as np
 from jax import lax
 
 from jaxnoise import _sharding
-from jaxnoise.recurrent import _cell, _overwrite
-from jaxnoise.recurrent._cell import Cell, State, Weights
+from jaxnoise.recurrent import _cell, _overwrite, _weights
+from jaxnoise.recurrent._cell import Cell, State
 from jaxnoise.recurrent._masks import (
+    gate_axis,
     project,
+    project_state,
     rank,
     times,
     unproject,
+    unstacked,
     weight_gradients,
 )
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._sequence import of_step, where
+from jaxnoise.recurrent._weights import Kernels, Weights, by_gate
 
 
 class _Static(NamedTuple):
@@ -81,7 +85,7 @@ def step(
 @functools.partial(jax.jit, static_argnames=("static", "scan"))
 def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
     masks = _merge(fixed, stepped)
-    kernels = _kernels(static, weights, masks)
+    kernels = _weights.kernels(static.cell.gates, weights, masks)
     once = fixed._replace(weight=None, output=None)
     each = stepped._replace(output=None)
     state = _placed(kernels, xs, state, masks.input)
@@ -91,60 +95,19 @@ def _run(weights, state, xs, fixed, stepped, lengths, *, static, scan):
 
 @functools.partial(jax.jit, static_argnames=("static",))
 def _step(weights, state, x, masks, *, static):
-    kernels = _kernels(static, weights, masks)
+    kernels = _weights.kernels(static.cell.gates, weights, masks)
     ax = project(x, masks.input, kernels.input)
     state, _ = _advance(static, ax, kernels, state, masks)
     return state, times(state[-1], masks.output)
 
 
-class _Kernels(NamedTuple):
-    """The weights as the matmuls take them.
-
-    The kernels of the input are by gate: side by side, their gradients would have to be
-    put together. Those of h are side by side, one larger matmul for each step, unless
-    each gate has a mask of its own.
-    """
-
-    input: tuple[jax.Array, ...]
-    bias: tuple[jax.Array, ...]
-    recurrent: tuple[jax.Array, ...]
-    recurrent_bias: jax.Array | None
-
-
-def _kernels(static, weights, masks):
-    gates = static.cell.gates
-    kernel = weights.recurrent
-    if masks.weight is not None:
-        rows, columns = kernel.shape
-        dropped = jnp.broadcast_to(masks.weight, (gates, rows, columns // gates))
-        # side by side as the kernel is: by gate, the parts of a kernel that is split
-        # over devices would have to move
-        kernel = times(kernel, jnp.moveaxis(dropped, 0, 1).reshape(kernel.shape))
-    recurrent = (kernel,)
-    if isinstance(masks.recurrent, tuple):
-        recurrent = tuple(jnp.split(kernel, gates, axis=-1))
-    return _Kernels(
-        tuple(jnp.split(weights.input, gates, axis=-1)),
-        tuple(jnp.split(weights.bias, gates)),
-        recurrent,
-        weights.recurrent_bias,
-    )
-
-
 def _advance(static, ax, kernels, state, masks):
     # the bias here, where a loop has these in the cache anyway
     ax = tuple(a + rank(bias, a.ndim) for a, bias in zip(ax, kernels.bias, strict=True))
-    *ah, last = _by_gate(static, project(state[-1], masks.recurrent, kernels.recurrent))
+    *ah, last = project_state(state[-1], masks.recurrent, kernels.recurrent)
     if kernels.recurrent_bias is not None:
         last = last + rank(kernels.recurrent_bias, last.ndim)
     return static.cell.forward(ax, (*ah, last), state, masks)
-
-
-def _by_gate(static, arrays):
-    """One array for each gate, where they may be side by side in one."""
-    if len(arrays) == static.cell.gates:
-        return tuple(arrays)
-    return tuple(jnp.split(arrays[0], static.cell.gates, axis=-1))
 
 
 def shardings(
@@ -154,8 +117,7 @@ def shardings(
     of_input = of_step(jax.typeof(xs).sharding)
     if of_input is None:
         return {}
-    kernels = tuple(jnp.split(weights.input, gates, axis=-1))
-    of_state = _of_state(kernels, xs, None)
+    of_state = _of_state(by_gate(weights.input, gates), xs, None)
     return {"input_sharding": of_input, "state_sharding": of_state}
 
 
@@ -239,19 +201,21 @@ def _backward(static, residuals, cotangents):
     (saved, before, hs), kernels, xs, h0, fixed, stepped, lengths = residuals
     dlast, dhs = cotangents
     hs = jnp.concatenate([h0[None], hs[:-1]])
-    recurrent = _by_gate(static, kernels.recurrent)
+    masks = _merge(fixed, stepped)
+    axis = gate_axis(masks.recurrent)
+    recurrent = unstacked(kernels.recurrent, axis)
     # once, where every step would otherwise read the kernels against their layout
     transposed = tuple(kernel.T for kernel in recurrent)
     inside = fixed._replace(input=None), stepped._replace(input=None)
 
     def body(carry, saved, x):
         dstate, dfixed = carry
-        dh, state, masks, time = x
+        dh, state, each, time = x
         if lengths is not None:
             arrived = jax.tree.map(jnp.add, dstate, dlast)
             dstate = where(time == lengths - 1, arrived, dstate)
         dstate = (*dstate[:-1], dstate[-1] + dh)
-        merged = _merge(inside[0], masks)
+        merged = _merge(inside[0], each)
         da, dstate, dmasks = static.cell.backward(saved, state, merged, dstate)
         dh, dmask = unproject(
             _recurrent(static, da), state[-1], merged.recurrent, transposed
@@ -259,7 +223,7 @@ def _backward(static, residuals, cotangents):
         dmasks = dmasks._replace(recurrent=dmask)
         dstate = (*dstate[:-1], dstate[-1] + dh)
         dfixed = jax.tree.map(jnp.add, dfixed, _only(dmasks, inside[0]))
-        return (dstate, dfixed), da, _only(dmasks, masks)
+        return (dstate, dfixed), da, _only(dmasks, each)
 
     zeros = jax.tree.map(jnp.zeros_like, (dlast, inside[0]))
     start = (dlast, zeros[1]) if lengths is None else zeros
@@ -272,17 +236,14 @@ def _backward(static, residuals, cotangents):
         arrived = jax.tree.map(jnp.add, dstate, dlast)
         dstate = where(lengths == 0, arrived, dstate)
     dax, dah = da[: static.cell.gates], _recurrent(static, da)
-    masks = _merge(fixed, stepped)
     dxs, dmask = unproject(dax, xs, masks.input, tuple(k.T for k in kernels.input))
     dfixed = dfixed._replace(input=None if fixed.input is None else dmask)
     dstepped = dstepped._replace(input=None if stepped.input is None else dmask)
     drecurrent = weight_gradients(hs, masks.recurrent, recurrent, dah)
-    if len(kernels.recurrent) == 1:
-        drecurrent = (jnp.concatenate(drecurrent, axis=-1),)
-    dkernels = _Kernels(
+    dkernels = Kernels(
         weight_gradients(xs, masks.input, kernels.input, dax),
         tuple(_sum(d) for d in dax),
-        drecurrent,
+        jnp.stack(drecurrent, axis),
         None if kernels.recurrent_bias is None else _sum(dah[-1]),
     )
     return dkernels, dxs, dstate, dfixed, dstepped, None

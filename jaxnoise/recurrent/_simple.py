@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise.recurrent import _scan
-from jaxnoise.recurrent._cell import Cell, Weights
+from jaxnoise.recurrent._cell import Cell
 from jaxnoise.recurrent._masks import mix
 from jaxnoise.recurrent._noise import Noise
+from jaxnoise.recurrent._weights import Weights
 
 Activation = Callable[[jax.Array], jax.Array]
 

@@ -20,7 +20,8 @@ _ASKED = [
 _CORE, _NOISE = "tests/test_recurrent_core.py", "tests/test_recurrent_noise.py"
 _LAYERS = ["tests/test_recurrent_linen.py", "tests/test_recurrent_nnx.py"]
 _BAD = [f"{_NOISE}::test_bad_{of}" for of in ("rates_shapes_and_keys", "sequences")]
-_BAD += [f"{_NOISE}::test_bad_noise"]
+_BAD += [f"{_NOISE}::test_bad_noise", f"{_NOISE}::test_bad_weights"]
+_BY_GATE = f"{_CORE}::test_kernels_by_gate_are_those_side_by_side[simple]"
 _DRAW = [
     f"{_NOISE}::test_the_draw_is_that_of_the_package",
     f"{_NOISE}::test_values_and_mean[0.1]",
@@ -81,6 +82,14 @@ SUITES = {
     ],
     "jaxnoise/recurrent/_noise.py": [*_DRAW, *_BAD, _NOISE, _CORE, _MESHES[1]],
     "jaxnoise/recurrent/_masks.py": [*_cell("lstm", 2, 1), _CORE, _NOISE, _MESHES[1]],
+    "jaxnoise/recurrent/_weights.py": [
+        *_BAD,
+        _BY_GATE,
+        *_cell("lstm", 2),
+        _CORE,
+        _NOISE,
+        _MESHES[1],
+    ],
     "jaxnoise/recurrent/_lstm.py": [*_cell("lstm", 2), _CORE, _NOISE],
     "jaxnoise/recurrent/_gru.py": [*_cell("gru", 5), _CORE, _NOISE],
     "jaxnoise/recurrent/_simple.py": [*_cell("simple", 8), _CORE, *_LAYERS],
