@@ -34,11 +34,25 @@ def arguments(
     return x, kernel, bias
 
 
-def like(function: str, name: str, value: Any, shape: _random.Shape) -> jax.Array:
+def of_kernel(function: str, name: str, value: Any, kernel: jax.Array) -> jax.Array:
+    """A floating array that is broadcast to the shape of a kernel, where that is."""
+    sharding = _sharding.like(kernel, kernel.shape)
+    return like(function, name, value, kernel.shape, sharding)
+
+
+def like(
+    function: str,
+    name: str,
+    value: Any,
+    shape: _random.Shape,
+    sharding: _sharding.Sharding = None,
+) -> jax.Array:
     """A floating array that is broadcast to `shape`."""
     array = _check.floating(function, value, allow_complex=False, name=name)
+    if array.shape == shape:
+        return array
     try:
-        return jnp.broadcast_to(array, shape)
+        return jnp.broadcast_to(array, shape, out_sharding=sharding)
     except ValueError as error:
         raise ValueError(
             f"{function}: {name} must broadcast to shape {shape}, got shape "

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dims, _gaussian, _integers, _mask, _random, _sharding
@@ -54,6 +55,35 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
         )
     shape = _dims.shared(table.shape, tuple(range(1, table.ndim)))
     return _mask.drop(key, table, rate, shape)
+
+
+def look_up(function: str, table: jax.Array, ids: jax.Array) -> jax.Array:
+    """The rows of a table, (*ids.shape, features), without or with their noise.
+
+    On an explicit mesh they are split as the ids are, and their features as those of
+    the table, unless both take the same devices.
+    """
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(f"{function}: inputs must be integers, got {ids.dtype}.")
+    if table.shape[0] == 1:
+        return jnp.broadcast_to(table, (*ids.shape, table.shape[1]))
+    rows, columns = (_sharding.like(a, a.shape) for a in (ids, table))
+    if rows is None or columns is None:
+        return _take(table, ids)
+    features = columns.spec[-1]
+    if _devices(features) & set().union(*map(_devices, rows.spec)):
+        features = None
+    whole = NamedSharding(rows.mesh, PartitionSpec(*rows.spec, features))
+    return jax.sharding.auto_axes(out_sharding=whole)(_take)(table, ids)
+
+
+def _devices(axis):
+    """The names of mesh axes in one entry of a PartitionSpec."""
+    return {*axis} if isinstance(axis, tuple) else {axis} - {None}
+
+
+def _take(table, ids):
+    return jnp.take(table, ids, axis=0)
 
 
 def token_dropout(

@@ -125,7 +125,7 @@ def noisy_dense(
     """
     key = _check.key("noisy_dense", key)
     x, kernel, bias = _dense.arguments("noisy_dense", x, kernel, bias)
-    sigma = _dense.like("noisy_dense", "kernel_sigma", kernel_sigma, kernel.shape)
+    sigma = _dense.of_kernel("noisy_dense", "kernel_sigma", kernel_sigma, kernel)
     if bias_sigma is not None:
         outputs = kernel.shape[1:]
         bias_sigma = _dense.like("noisy_dense", "bias_sigma", bias_sigma, outputs)

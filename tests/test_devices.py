@@ -5,9 +5,9 @@ from its text.
 """
 
 import functools
+from collections import Counter
 
 import catalogue
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,11 +23,11 @@ from meshes import (
     on_one,
     run_on,
     together,
+    trained,
     with_key,
 )
 
 import jaxnoise as jn
-import jaxnoise.linen as jnn
 from jaxnoise.testing import LawError, check_noise
 from jaxnoise.testing._hlo import collectives, drawn_beyond_the_shard
 
@@ -74,6 +74,27 @@ def test_functions_and_layers(layout, rows, on_one_device):
         assert value.sharding.is_equivalent_to(x.sharding, x.ndim), name
     text, shard = compiled.as_text(), x.sharding.shard_shape(x.shape)
     assert not collectives(text)
+    assert not drawn_beyond_the_shard(text, x.shape, shard)
+
+
+def test_gradients_of_functions():
+    """What the backward pass draws again, it draws there, and it sends nothing."""
+    rows = catalogue.functions()
+    names = sorted(set(rows) - NEED_WHOLE_EXAMPLES)
+
+    def gradients(x):
+        def loss(x):
+            ys = with_key({name: rows[name] for name in names}, jax.random.key(0), x)
+            return sum((y * y).sum() for y in ys.values())
+
+        return jax.grad(loss)(x)
+
+    mesh = mesh_of(AxisType.Auto, (2, 2, 2))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(X, NamedSharding(mesh, SPEC))
+        text = jax.jit(gradients).lower(x).compile().as_text()
+    assert not collectives(text)
+    shard = x.sharding.shard_shape(x.shape)
     assert not drawn_beyond_the_shard(text, x.shape, shard)
 
 
@@ -222,26 +243,42 @@ BATCH, WIDTH = 24, 32
 
 
 @pytest.mark.parametrize(
-    ("kind", "specs", "api"),
-    [(AxisType.Auto, ON_DATA, "nnx"), (AxisType.Explicit, ON_TENSOR, "linen")],
+    ("kind", "specs", "api", "more"),
+    [
+        (AxisType.Auto, ON_DATA, "nnx", {}),
+        # for the parameter that VariationalDense has for its noise: one for all columns
+        (AxisType.Explicit, ON_TENSOR, "linen", {"all-reduce": 1}),
+    ],
     ids=["data, nnx", "tensor, linen"],
 )
-def test_layers_with_parameters(kind, specs, api):
-    """Examples, or columns of the kernels, on 8 devices."""
+def test_layers_with_parameters(kind, specs, api, more):
+    """Examples, or columns of the kernels, on 8 devices; and a training step."""
     layers = catalogue.dense(WIDTH, api)
     x = X.reshape(-1, WIDTH)[:BATCH]
-    found, text = run_on(mesh_of(kind, (8,), ("d",)), specs, layers, x)
+    mesh = mesh_of(kind, (8,), ("d",))
+    found, text = run_on(mesh, specs, layers, x)
     close(found, on_one(layers, x))
     assert not collectives(text)
+    _, step = run_on(mesh, specs, layers, x, program=trained)
+    _, without_noise = run_on(mesh, specs, layers, x, off=True, program=trained)
+    assert collectives(step) == Counter(collectives(without_noise)) + Counter(more)
 
 
-def test_embed_on_an_explicit_mesh_is_that_of_flax():
-    """A table that is whole and ids that are split are for neither to look up."""
-    mesh = mesh_of(AxisType.Explicit, (8,), ("d",))
-    ids = jnp.zeros(BATCH, np.int32)
-    for layer in (nn.Embed(50, 16), jnn.Embed(50, 16, rate=0.3, deterministic=True)):
-        parameters = layer.init(jax.random.key(0), jnp.zeros(1, np.int32))
-        with jax.set_mesh(mesh):
-            placed = jax.device_put(ids, NamedSharding(mesh, PartitionSpec("d")))
-            with pytest.raises(Exception, match="provide output PartitionSpec"):
-                layer.apply(parameters, placed)
+@pytest.mark.parametrize("api", ["linen", "nnx"])
+def test_embed_on_an_explicit_mesh(api):
+    """Ids that are split: flax does not know where what they look up belongs."""
+    layers, x = {"": catalogue.dense(WIDTH, api)["Embed"]}, X[..., 0]
+    for shape, features, kept in (
+        ((8, 1), None, None),
+        ((4, 2), "e", "e"),
+        ((4, 2), "d", None),  # over the devices of the ids: it has to come together
+    ):
+        mesh = mesh_of(AxisType.Explicit, shape, ("d", "e"))
+        specs = PartitionSpec(None, features), PartitionSpec("d")
+        found, text = run_on(mesh, specs, layers, x)
+        close(found, on_one(layers, x))
+        assert found[""].sharding.spec == PartitionSpec("d", None, None, kept)
+        assert bool(collectives(text)) is (features != kept)
+    still, _ = run_on(mesh, specs, layers, x, off=True)
+    table = jax.tree.leaves(layers[""].parameters)[0]
+    np.testing.assert_array_equal(still[""], table[catalogue.ids_of(x)])

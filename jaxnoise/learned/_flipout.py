@@ -66,7 +66,7 @@ def flipout_dense(
         stddev = _check.magnitude("flipout_dense", "stddev", stddev)
         if _check.known(stddev, 0):
             return _dense.dense(x, kernel, bias, precision)
-    stddev = _dense.like("flipout_dense", "stddev", stddev, kernel.shape)
+    stddev = _dense.of_kernel("flipout_dense", "stddev", stddev, kernel)
     return _flipout(key, x, kernel, stddev, bias, precision=precision)
 
 
@@ -98,9 +98,7 @@ def gaussian_kl(
       [0.0, 0.5]
     """
     kernel = _check.floating("gaussian_kl", kernel, allow_complex=False, name="kernel")
-    log_variance = _dense.like(
-        "gaussian_kl", "log_variance", log_variance, kernel.shape
-    )
+    log_variance = _dense.of_kernel("gaussian_kl", "log_variance", log_variance, kernel)
     wide = _random.wide_dtype(kernel)
     prior = _check.positive("gaussian_kl", "prior_stddev", prior_stddev)
     log_prior = 2 * jnp.log(jnp.asarray(prior, wide))

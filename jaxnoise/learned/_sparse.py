@@ -65,7 +65,7 @@ def sparse_variational_dense(
     name = "sparse_variational_dense"
     key = _check.key(name, key)
     x, kernel, bias = _dense.arguments(name, x, kernel, bias)
-    log_variance = _dense.like(name, "log_variance", log_variance, kernel.shape)
+    log_variance = _dense.of_kernel(name, "log_variance", log_variance, kernel)
     return _sparse(key, x, kernel, log_variance, bias, precision=precision)
 
 
@@ -164,7 +164,7 @@ def _is_noise(function, kernel, log_variance, threshold):
 def _log_ratio(function, kernel, log_variance):
     """log S^2 - log W^2, with the smallest normal number in the place of W = 0."""
     kernel = _check.floating(function, kernel, allow_complex=False, name="kernel")
-    log_variance = _dense.like(function, "log_variance", log_variance, kernel.shape)
+    log_variance = _dense.of_kernel(function, "log_variance", log_variance, kernel)
     wide = _random.wide_dtype(kernel)
     size = jnp.abs(kernel.astype(wide))
     size = jnp.where(size > jnp.finfo(wide).tiny, size, jnp.finfo(wide).tiny)

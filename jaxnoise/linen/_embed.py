@@ -4,11 +4,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
 from jaxnoise import _check
+from jaxnoise._text import look_up
 
 
 class Embed(nn.Embed):
@@ -16,7 +16,8 @@ class Embed(nn.Embed):
 
     Law: that of `jaxnoise.embedding_dropout` on the table; a dropped word is dropped at
     each place where it occurs, in all sequences of the batch. `attend` uses the table
-    without noise.
+    without noise. On an explicit mesh, where flax cannot look up, the words are split
+    as the inputs are.
 
     Attributes:
       num_embeddings, features, dtype, param_dtype, embedding_init, promote_dtype: as in
@@ -64,13 +65,9 @@ class Embed(nn.Embed):
         unset = deterministic is None and self.deterministic is None
         if unset and _check.known(_check.rate("Embed", self.rate), 0):
             deterministic = True
-        if nn.merge_param("deterministic", self.deterministic, deterministic):
-            return super().__call__(inputs)
-        if not jnp.issubdtype(inputs.dtype, jnp.integer):
-            raise ValueError(f"Embed: inputs must be integers, got {inputs.dtype}.")
-        key = self.make_rng(self.rng_collection) if rng is None else rng
-        table: Any = jn.embedding_dropout(key, self.embedding, self.rate)
+        table: Any = self.embedding
+        if not nn.merge_param("deterministic", self.deterministic, deterministic):
+            key = self.make_rng(self.rng_collection) if rng is None else rng
+            table = jn.embedding_dropout(key, table, self.rate)
         (table,) = self.promote_dtype(table, dtype=self.dtype, inexact=False)
-        if self.num_embeddings == 1:
-            return jnp.broadcast_to(table, (*inputs.shape, self.features))
-        return jnp.take(table, inputs, axis=0)
+        return look_up("Embed", table, inputs)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer, PromoteDtypeFn
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
 from jaxnoise import _check
+from jaxnoise._text import look_up
 from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 
 
@@ -29,7 +29,8 @@ class Embed(NoiseLayer, nnx.Embed):
 
     Law: that of `jaxnoise.embedding_dropout` on the table; a dropped word is dropped at
     each place where it occurs, in all sequences of the batch. `attend` uses the table
-    without noise. Of the arguments of a call, `out_sharding` is not there.
+    without noise. Of the arguments of a call, `out_sharding` is not there: on an
+    explicit mesh the words are split as the inputs are.
 
     Args:
       num_embeddings, features: size of the vocabulary, and of a word.
@@ -93,12 +94,8 @@ class Embed(NoiseLayer, nnx.Embed):
           TypeError: rngs is something else.
         """
         off = _check.known(_check.rate("Embed", self.rate), 0)
-        if off or merged(self, deterministic):
-            return nnx.Embed.__call__(self, inputs)
-        if not jnp.issubdtype(inputs.dtype, jnp.integer):
-            raise ValueError(f"Embed: inputs must be integers, got {inputs.dtype}.")
-        table = jn.embedding_dropout(self._key(rngs), self.embedding[...], self.rate)
+        table = self.embedding[...]
+        if not (off or merged(self, deterministic)):
+            table = jn.embedding_dropout(self._key(rngs), table, self.rate)
         (table,) = self.promote_dtype((table,), dtype=self.dtype, inexact=False)
-        if self.num_embeddings == 1:
-            return jnp.broadcast_to(table, (*inputs.shape, self.features))
-        return jnp.take(table, inputs, axis=0)
+        return look_up("Embed", table, inputs)
