@@ -187,6 +187,16 @@ def test_sequence_is_the_equations_of_the_papers(cell, rates):
     close(actual, expected, 1e-6)
 
 
+def test_a_sequence_of_float64_is_of_float64_throughout():
+    (rates,) = (case.values[1] for case in ALL if case.id == "lstm, all per step")
+    with jax.enable_x64(True):
+        weights, carry, xs = problem("lstm", np.float64)
+        noise = sample("lstm", rates, dtype=np.float64)
+        expected = reference("lstm", weights, carry, xs, noise, rates)
+        actual = jr.lstm(weights, carry, xs, noise, tied=False)
+        close(actual, expected, 1e-14)
+
+
 @pytest.mark.parametrize(("cell", "rates"), [case for case in ALL if few(case)])
 def test_steps_make_the_sequence(cell, rates):
     weights, carry, xs = problem(cell)

@@ -400,6 +400,8 @@ def test_bad_sequences():
         run(weights, carry[:1], xs, None)
     with pytest.raises(ValueError, match="carry must have 2"):
         run(weights, jax.tree.map(lambda c: c[:1], carry), xs, None)
+    with pytest.raises(ValueError, match="carry must have 2"):
+        run(weights, jax.tree.map(lambda c: jnp.stack([c, c]), carry), xs, None)
     with pytest.raises(TypeError, match="floating"):
         run(weights, carry, jnp.ones(xs.shape, int), None)
     with pytest.raises(TypeError, match="one dtype"):

@@ -26,18 +26,36 @@ def test_an_amount_has_the_range_of_the_noise():
         jn.gaussian_noise(jax.random.key(0), X, 1e39)
 
 
-def test_normals_of_float32_are_the_polynomial():
-    """XLA's erf_inv would give the same to rounding, and take twice as long."""
+@pytest.mark.parametrize(
+    ("draw", "primitive"), [(_random.normal, "erf_inv"), (_random.laplace, "log1p")]
+)
+def test_quantiles_of_float32_are_polynomials(draw, primitive):
+    """The functions of XLA would give the same to rounding, and take twice as long."""
 
     def program(dtype):
-        def draw(key):
-            return _random.normal(key, (4,), np.dtype(dtype))
-
-        return str(jax.make_jaxpr(draw)(jax.random.key(0)))
+        call = jax.make_jaxpr(lambda key: draw(key, (4,), np.dtype(dtype)))
+        return str(call(jax.random.key(0)))
 
     with jax.enable_x64(True):
-        assert "erf_inv" not in program(np.float32)
-        assert "erf_inv" in program(np.float64)
+        assert primitive not in program(np.float32)
+        assert primitive in program(np.float64)
+
+
+@pytest.mark.parametrize("keep", [1e-6, 1.1 * 2**-13, 0.9 * 2**-12, 1.1 * 2**-12, 0.3])
+def test_below_2_to_the_minus_12_the_scale_is_that_of_the_grid(keep):
+    for rate in (1.0 - keep, jnp.float32(1.0 - keep)):
+        threshold, probability = _random.keep_threshold(rate, np.dtype(np.float32))
+        realised = float(threshold) / 2**23
+        asked = np.float32(1.0 - rate)
+        assert probability == np.float32(realised if keep < 2**-12 else asked)
+
+
+def test_an_id_may_be_the_last_of_its_dtype():
+    ids = jnp.arange(8, dtype=np.int8)
+    y = jn.token_dropout(jax.random.key(0), ids, 1.0, 127, protected=(-128,))
+    assert y.dtype == np.int8 and (y == 127).all()
+    with pytest.raises(ValueError, match=r"mask_id must be in \[-128, 127\].*got 128"):
+        jn.token_dropout(jax.random.key(0), ids, 1.0, 128)
 
 
 def test_laplace_variables_of_float64_are_those_of_jax_random():
@@ -59,6 +77,12 @@ def test_gaussian_dropout_has_its_formula_at_a_traced_rate(rate):
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
 def test_a_seed_given_as_a_key_is_told_the_key(seed):
     with pytest.raises(TypeError, match=rf"with jax\.random\.key\({seed}\)\."):
+        jn.dropout(seed, X, 0.5)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_what_is_no_seed_is_told_no_key(seed):
+    with pytest.raises(TypeError, match=r"with jax\.random\.key\.$"):
         jn.dropout(seed, X, 0.5)
 
 
