@@ -395,6 +395,33 @@ def test_forward_mode_of_the_layer():
         jax.jvp(lambda x: slow.apply(variables, x), (x,), (x,))
 
 
+def test_wrappers_in_wrappers_have_the_parameters_of_the_cell():
+    """By themselves and in a setup, and the noise of all of them."""
+    cell, x = nn.LSTMCell(5), inputs()[:, 0]
+    carry = cell.initialize_carry(key(), x.shape)
+    variables = cell.init(key(), carry, x)
+    nested = jnn.DropoutWrapper(
+        jnn.ZoneoutWrapper(jnn.DropoutWrapper(cell, output_rate=0.4), 0.2, 0.3), 0.5
+    )
+
+    class InSetup(nn.Module):
+        def setup(self):
+            self.cell = nested.clone()
+
+        def __call__(self, *arguments):
+            return self.cell(*arguments)
+
+    jax.tree.map(np.testing.assert_array_equal, nested.init(key(), carry, x), variables)
+    noise = nested.sample_noise(key(1), x.shape)
+    assert len(jax.tree.leaves(noise)) == 4
+    alone = nested.apply(variables, carry, x, noise)
+    inside = {"params": {"cell": variables["params"]}}
+    within = InSetup().apply(inside, carry, x, noise)
+    jax.tree.map(np.testing.assert_array_equal, alone, within)
+    _, y = cell.apply(variables, carry, x)
+    assert not (alone[1] == y).all()
+
+
 def test_errors():
     x, noisy = inputs(), jnn.RNN(jnn.LSTMCell(5, **NOISY))
     variables = noisy.init(key(), x, deterministic=True)

@@ -28,6 +28,10 @@ class Wrapper(nn.RNNCellBase):
         super().__post_init__()
 
     def setup(self):
+        scope: Any = self.scope
+        if isinstance(self.cell, Wrapper):
+            # the name of the wrapper inside: its own cell, of the same name, comes here
+            scope.reservations.pop("cell", None)
         nn.share_scope(self, self.cell)
 
     @property
