@@ -2,8 +2,15 @@
 
 import gc
 import os
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # what two tests compile, or a test and an example that it runs, is compiled once;
+    # the first process makes the folder, hands it on and removes it
+    compiled = tempfile.TemporaryDirectory(prefix="jaxnoise-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 

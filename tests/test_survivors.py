@@ -50,6 +50,14 @@ def test_below_2_to_the_minus_12_the_scale_is_that_of_the_grid(keep):
         assert probability == np.float32(realised if keep < 2**-12 else asked)
 
 
+def test_the_smallest_uniform_number_is_a_small_count():
+    """Key 2468 draws a 0 among 1024, 1 in 2^23: there the quantile must be finite."""
+    key = jax.random.key(2468)
+    assert jax.random.uniform(jax.random.clone(key), (1024,)).min() == 0
+    counts = jn.poisson_noise(key, jnp.full(1024, 100.0), 1.0)
+    assert counts.min() == 51 and counts.max() < 150
+
+
 def test_an_id_may_be_the_last_of_its_dtype():
     ids = jnp.arange(8, dtype=np.int8)
     y = jn.token_dropout(jax.random.key(0), ids, 1.0, 127, protected=(-128,))
