@@ -396,18 +396,23 @@ def test_bad_sequences():
         run(weights, carry, xs[..., :3], None)
     with pytest.raises(ValueError, match="with a width of 4"):
         run(weights, carry, jnp.ones((*xs.shape[:-1], WIDTH + 1)), None)
+    with pytest.raises(ValueError, match=r"with a width of 4, got shape \(4,\)"):
+        run(weights, carry, xs[0, 0, 0], None)
     with pytest.raises(ValueError, match="carry must have 2"):
         run(weights, carry[:1], xs, None)
     with pytest.raises(ValueError, match="carry must have 2"):
         run(weights, jax.tree.map(lambda c: c[:1], carry), xs, None)
     with pytest.raises(ValueError, match="carry must have 2"):
-        run(weights, jax.tree.map(lambda c: jnp.stack([c, c]), carry), xs, None)
+        wide = jax.tree.map(lambda c: jnp.concatenate([c, c], -1), carry)
+        run(weights, wide, xs, None)
     with pytest.raises(TypeError, match="floating"):
         run(weights, carry, jnp.ones(xs.shape, int), None)
     with pytest.raises(TypeError, match="one dtype"):
         run(weights._replace(bias=weights.bias.astype(jnp.bfloat16)), carry, xs, None)
     with pytest.raises(ValueError, match=r"seq_lengths must be in \[0, 6\]"):
         run(weights, carry, xs, None, seq_lengths=np.full(BATCH, 7))
+    with pytest.raises(ValueError, match="got values from -1 to -1"):
+        run(weights, carry, xs, None, seq_lengths=np.full(BATCH, -1))
     with pytest.raises(ValueError, match="batch shape"):
         run(weights, carry, xs, None, seq_lengths=np.full((3,), 2))
     with pytest.raises(TypeError, match="integers"):
