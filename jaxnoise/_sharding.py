@@ -41,6 +41,13 @@ def by_rows(sharding: Sharding, batch: int, ndim: int) -> Sharding:
     return NamedSharding(sharding.mesh, spec)
 
 
+def names(entry: Any) -> tuple[Any, ...]:
+    """The axes of the mesh in one entry of a PartitionSpec."""
+    if entry is None:
+        return ()
+    return entry if isinstance(entry, tuple) else (entry,)
+
+
 def checked(function: str, name: str, value: Any, shape: Shape) -> Sharding:
     """The sharding that an argument asks for, of an array of that shape."""
     if value is None:
@@ -67,9 +74,7 @@ def checked(function: str, name: str, value: Any, shape: Shape) -> Sharding:
     sizes, types = mesh.shape, dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     for axes, size in zip(spec, shape, strict=False):
         parts = 1
-        for axis in axes if isinstance(axes, tuple) else (axes,):
-            if axis is None:
-                continue
+        for axis in names(axes):
             if types.get(axis) is not AxisType.Explicit:
                 kind = f"of type {types[axis].name}" if axis in types else "free"
                 raise ValueError(

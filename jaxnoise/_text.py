@@ -71,15 +71,11 @@ def look_up(function: str, table: jax.Array, ids: jax.Array) -> jax.Array:
     if rows is None or columns is None:
         return _take(table, ids)
     features = columns.spec[-1]
-    if _devices(features) & set().union(*map(_devices, rows.spec)):
+    of_rows = {name for entry in rows.spec for name in _sharding.names(entry)}
+    if of_rows & {*_sharding.names(features)}:
         features = None
     whole = NamedSharding(rows.mesh, PartitionSpec(*rows.spec, features))
     return jax.sharding.auto_axes(out_sharding=whole)(_take)(table, ids)
-
-
-def _devices(axis):
-    """The names of mesh axes in one entry of a PartitionSpec."""
-    return {*axis} if isinstance(axis, tuple) else {axis} - {None}
 
 
 def _take(table, ids):
