@@ -94,6 +94,26 @@ def test_options_of_the_cells_are_those_of_flax():
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(variables)} == {"bfloat16"}
 
 
+def test_parameters_of_each_step():
+    """`variable_axes` and its like work with noise, as in a loop over the steps."""
+    x, cell = inputs(3, 2, 4), jnn.GRUCell(5, **NOISY, zoneout_hidden=0.2)
+    rnn = jnn.RNN(
+        cell,
+        variable_axes={"params": 0},
+        variable_broadcast=False,
+        split_rngs={"params": True},
+    )
+    variables = rnn.init(key(), x, deterministic=True)
+    noise = cell.sample_noise(key(1), (3, 4), 2)
+    y = rnn.apply(variables, x, noise=noise)
+    carry = jnp.zeros((3, 5))
+    for t in range(2):
+        params = jax.tree.map(lambda p, t=t: p[t], variables["params"]["cell"])
+        masks = noise._replace(zoneout_hidden=noise.zoneout_hidden[t])
+        carry, step = cell.apply({"params": params}, carry, x[:, t], masks)
+        equal(y[:, t], step, 1e-6)
+
+
 def test_residual_simple_cell():
     x = inputs()
     theirs, ours = (
@@ -305,7 +325,8 @@ def test_zoneout_wrapper_is_the_zoneout_of_our_cells():
     )
     evaluated = ours.apply(variables, x, deterministic=True)
     equal(evaluated, wrapped.apply(variables, x, deterministic=True), 1e-6)
-    equal(evaluated, nn.RNN(ours.cell, return_carry=True).apply(variables, x), 1e-6)
+    told = ours.cell.clone(deterministic=True)
+    equal(evaluated, nn.RNN(told, return_carry=True).apply(variables, x), 1e-6)
     differ(evaluated, jnn.RNN(jnn.LSTMCell(5), return_carry=True).apply(variables, x))
 
 
@@ -411,7 +432,8 @@ def test_wrappers_in_wrappers_have_the_parameters_of_the_cell():
         def __call__(self, *arguments):
             return self.cell(*arguments)
 
-    jax.tree.map(np.testing.assert_array_equal, nested.init(key(), carry, x), variables)
+    started = nested.init(key(), carry, x, deterministic=True)
+    jax.tree.map(np.testing.assert_array_equal, started, variables)
     noise = nested.sample_noise(key(1), x.shape)
     assert len(jax.tree.leaves(noise)) == 4
     alone = nested.apply(variables, carry, x, noise)
@@ -457,9 +479,6 @@ def test_errors():
         wrapped.apply(variables, x, noise=jr.Noise())
     with pytest.raises(ValueError, match="zoneout_cell must be 0"):
         jnn.ZoneoutWrapper(nn.GRUCell(5), 0.1, 0.1).sample_noise(key(), (3, 4))
-    with pytest.raises(ValueError, match="variable_axes"):
-        layers = jnn.RNN(jnn.LSTMCell(5), variable_axes={"params": 0})
-        layers.apply(variables, x, noise=jr.Noise())
 
 
 def test_embedding_dropout_drops_words():

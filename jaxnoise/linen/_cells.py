@@ -2,7 +2,7 @@
 
 Parameters have the names, shapes, dtypes and initial values of the cells of the same
 name in flax, so a checkpoint of one loads into the other. Noise is a value that the
-cell is called with; without it a cell is deterministic.
+cell is called with.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from flax.typing import Dtype, Initializer
 from jax.typing import ArrayLike
 
 from jaxnoise import recurrent
+from jaxnoise.linen._noise_layer import told
+from jaxnoise.linen._wrapper import split
 from jaxnoise.recurrent._layer import CellLayer, rates
 
 Activation = Callable[..., Any]
@@ -36,8 +38,11 @@ class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
     output_rate: ArrayLike = 0.0
     per_step: bool = False
     batch_shared: bool = False
+    deterministic: bool | None = None
 
     _features_name = "features"
+    runner = "jaxnoise.linen.RNN"
+    told = nn.nowrap(told)
 
     def __post_init__(self):
         rates(self)
@@ -56,6 +61,16 @@ class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
         cell: Any = self
         shape = (*input_shape[:-1], cell.features)
         return cell.carry_init(rng, shape, cell.param_dtype)
+
+    @nn.nowrap
+    def split_noise(
+        self, noise: recurrent.Noise, input_shape: tuple[int, ...], num_steps: int
+    ) -> tuple[recurrent.Noise, recurrent.Noise]:
+        """The masks that all steps share, and those with time in front."""
+        rank = len(input_shape)
+        by_gate = rank if self.tied else rank + 1
+        ranks = recurrent.Noise(by_gate, by_gate, *[rank] * 6)._replace(weight=3)
+        return split(type(self).__name__, noise, ranks, num_steps)
 
 
 class _Dense(nn.Module):
@@ -119,6 +134,9 @@ class LSTMCell(NoiseCell):
         recurrent_rate, zoneout_hidden, weight_rate, output_rate, per_step,
         batch_shared, tied: as in `jaxnoise.recurrent.sample_noise`. `cell_rate` makes c
         grow without bound on long sequences, as told there.
+      deterministic: True for no noise, where none is passed. Here, at the call, or in
+        `jaxnoise.linen.RNN`, in one of the three. Without it and without noise, a
+        call of a cell with a rate that is not 0 is a ValueError.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise.linen as jnn
@@ -180,6 +198,9 @@ class GRUCell(NoiseCell):
       candidate_rate, and the keyword-only input_rate, recurrent_rate, zoneout_hidden,
         weight_rate, output_rate, per_step, batch_shared, tied: as in
         `jaxnoise.recurrent.sample_noise`.
+      deterministic: True for no noise, where none is passed. Here, at the call, or in
+        `jaxnoise.linen.RNN`, in one of the three. Without it and without noise, a
+        call of a cell with a rate that is not 0 is a ValueError.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise.linen as jnn
@@ -227,6 +248,9 @@ class SimpleCell(NoiseCell):
         residual: as in flax.
       input_rate, recurrent_rate, zoneout_hidden, weight_rate, output_rate, per_step,
         batch_shared: keyword-only, as in `jaxnoise.recurrent.sample_noise`.
+      deterministic: True for no noise, where none is passed. Here, at the call, or in
+        `jaxnoise.linen.RNN`, in one of the three. Without it and without noise, a
+        call of a cell with a rate that is not 0 is a ValueError.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise.linen as jnn

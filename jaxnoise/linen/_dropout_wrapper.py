@@ -9,8 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _sharding
-from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes
-from jaxnoise.recurrent._layer import rates
+from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes, expected
+from jaxnoise.recurrent._layer import rates, without_noise
 from jaxnoise.recurrent._masks import times
 from jaxnoise.recurrent._noise import OutSharding, sample_mask
 
@@ -47,6 +47,8 @@ class DropoutWrapper(Wrapper):
         and all rows.
       state_filter: None drops h of a carry (c, h) and all of any other carry.
         Otherwise a function of the carry with a bool for each part, True = dropped.
+      deterministic: True for no noise, where none is passed. Here, at the call, or in
+        `jaxnoise.linen.RNN`, in one of the three.
 
     Sharp bits: state_rate with `variational` on a cell that carries its state over
     linearly, as a GRU does, grows without bound: max |h| is 1e10 after 35 steps and inf
@@ -75,21 +77,36 @@ class DropoutWrapper(Wrapper):
     output_rate: ArrayLike = 0.0
     variational: bool = False
     state_filter: StateFilter | None = None
+    deterministic: bool | None = None
 
     def __call__(
-        self, carry: Any, inputs: jax.Array, noise: DropoutNoise | None = None
+        self,
+        carry: Any,
+        inputs: jax.Array,
+        noise: DropoutNoise | None = None,
+        deterministic: bool | None = None,
     ) -> tuple[Any, Any]:
         """The carry after a step, and the output.
 
         Args:
           carry: that of the wrapped cell.
           inputs: the input of the step.
-          noise: masks from `sample_noise` without num_steps; None for none.
+          noise: masks from `sample_noise` without num_steps. May be left out if the
+            rates, also those of the wrapped cell, are 0, or the wrapper deterministic.
+          deterministic: True for no noise, where none is passed.
+
+        Raises:
+          ValueError: no noise, a rate that is not 0, and deterministic is not True.
         """
         if noise is None:
-            return self.cell(carry, inputs)
+            noise = without_noise(self, self.told(deterministic))
         carry, y = call(self.cell, carry, times(inputs, noise.input), noise.inner)
         return _times(carry, noise.state), times(y, noise.output)
+
+    @nn.nowrap
+    def expected_noise(self) -> DropoutNoise:
+        """What takes the place of noise in evaluation: that of the wrapped cell."""
+        return DropoutNoise(inner=expected(self.cell))
 
     @nn.nowrap
     def sample_noise(
@@ -170,5 +187,7 @@ def _output_shape(cell, carry, input_shape):
     unbound = cell.clone(parent=None, name=None)
     key = jax.eval_shape(lambda: jax.random.key(0))
     inputs = jax.ShapeDtypeStruct(input_shape, np.float32)
-    (_, y), _ = jax.eval_shape(unbound.init_with_output, key, carry, inputs)
+    noise = expected(unbound)
+    given = () if noise is None else (noise,)
+    (_, y), _ = jax.eval_shape(unbound.init_with_output, key, carry, inputs, *given)
     return y.shape

@@ -54,14 +54,27 @@ class NoiseLayer(_layer.FunctionLayer, nn.Module):
         return noisy(key, inputs)
 
 
-def merged(layer: Any, at_call: bool | None) -> bool:
-    """`deterministic` from the constructor or the call."""
-    name, at_construction = type(layer).__name__, layer.deterministic
-    if (at_call is None) == (at_construction is None):
-        state = "is missing" if at_call is None else "was given twice"
-        raise ValueError(
-            f"{name}: deterministic {state}. Pass it once, either to the constructor, "
-            f"{name}(..., deterministic=not train), or to the call, "
-            f"layer(x, deterministic=not train); True switches the noise off."
-        )
-    return at_construction if at_call is None else at_call
+def merged(layer: Any, *elsewhere: bool | None) -> bool:
+    """`deterministic` from the constructor, the call or wherever else it may be."""
+    deterministic = told(layer, *elsewhere)
+    if deterministic is None:
+        raise ValueError(_once(layer, "is missing"))
+    return deterministic
+
+
+def told(layer: Any, *elsewhere: bool | None) -> bool | None:
+    """`deterministic` from the one place that says it, None if there is none."""
+    values = (layer.deterministic, *elsewhere)
+    given = [value for value in values if value is not None]
+    if len(given) > 1:
+        raise ValueError(_once(layer, "was given twice"))
+    return given[0] if given else None
+
+
+def _once(layer, state):
+    name = type(layer).__name__
+    return (
+        f"{name}: deterministic {state}. Pass it once, either to the constructor, "
+        f"{name}(..., deterministic=not train), or to the call, "
+        f"layer(x, deterministic=not train); True switches the noise off."
+    )

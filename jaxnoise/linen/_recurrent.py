@@ -11,7 +11,8 @@ from flax.typing import PRNGKey
 
 from jaxnoise import _sharding
 from jaxnoise.linen._cells import NoiseCell
-from jaxnoise.linen._wrapper import drawn
+from jaxnoise.linen._noise_layer import merged
+from jaxnoise.linen._wrapper import drawn, expected, told_by
 from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import of_step, over_time, where
 
@@ -37,7 +38,8 @@ class RNN(nn.RNN):
     Attributes:
       cell, time_major, return_carry, reverse, keep_order, unroll, variable_axes,
         variable_broadcast, variable_carry, split_rngs: as in `flax.linen.RNN`.
-      deterministic: True for no noise. Here or at the call, not in both.
+      deterministic: True for no noise. Here, at the call or in the cell, in one of the
+        three.
       rng_collection: the stream that keys come from.
       forward_mode: True for a plain scan, which `jax.jvp` can differentiate as well;
         False for the faster one of `jaxnoise.recurrent`.
@@ -126,16 +128,9 @@ class RNN(nn.RNN):
                 )
             return noise, None
         if not noisy(self.cell):
-            return None, None
-        if (deterministic is None) == (self.deterministic is None):
-            state = "is missing" if deterministic is None else "was given twice"
-            raise ValueError(
-                f"RNN: deterministic {state}. Pass it once, either to the constructor, "
-                f"RNN(..., deterministic=not train), or to the call, "
-                f"rnn(x, deterministic=not train); True switches the noise off."
-            )
-        if self.deterministic if deterministic is None else deterministic:
-            return None, None
+            return expected(self.cell), None
+        if merged(self, deterministic, told_by(self.cell)):
+            return expected(self.cell), None
         return None, self.make_rng(self.rng_collection) if rng is None else rng
 
     @nn.nowrap
@@ -150,11 +145,6 @@ class RNN(nn.RNN):
                 seq_lengths=lengths,
                 unroll=self.unroll,
                 forward_mode=self.forward_mode,
-            )
-        if isinstance(self.cell, NoiseCell) and not (noise is None and key is None):
-            raise ValueError(
-                f"RNN: {', '.join(_LIFTED)} must have their default values for noise "
-                f"on a {type(self.cell).__name__}."
             )
         if key is not None:
             steps, *shape = xs.shape

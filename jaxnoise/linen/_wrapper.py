@@ -10,20 +10,25 @@ import flax.linen as nn
 import jax
 
 from jaxnoise import _sharding
+from jaxnoise.linen._noise_layer import told
 from jaxnoise.recurrent._layer import noisy, rates
 
 
 class Wrapper(nn.RNNCellBase):
     """Base of the wrappers: the cell that all have.
 
-    A child has its rates, and says which `noise_type` its masks are in.
+    A child has its rates and a field `deterministic`, and says which `noise_type` its
+    masks are in.
     """
 
     noise_type: ClassVar[type]
+    runner = "jaxnoise.linen.RNN"
+    told = nn.nowrap(told)
 
     cell: nn.RNNCellBase
 
     def __post_init__(self):
+        _check_cell(type(self).__name__, self.cell)
         rates(self)
         super().__post_init__()
 
@@ -54,21 +59,9 @@ class Wrapper(nn.RNNCellBase):
                 f"{name}: noise must be a {self.noise_type.__name__}, got "
                 f"{type(noise).__name__}. Draw it with sample_noise of the wrapper."
             )
-        rank = len(input_shape)
-
-        def timed(mask):
-            if mask.ndim <= rank:
-                return False
-            if mask.ndim == rank + 1 and mask.shape[0] == num_steps:
-                return True
-            raise ValueError(
-                f"{name}: a mask must have at most {rank} dims, or {num_steps} steps "
-                f"before them, got shape {mask.shape}."
-            )
-
         own = noise._replace(inner=None)
-        fixed = jax.tree.map(lambda m: None if timed(m) else m, own)
-        stepped = jax.tree.map(lambda m: m if timed(m) else None, own)
+        ranks = type(noise)(*[len(input_shape)] * len(noise))
+        fixed, stepped = split(name, own, ranks, num_steps)
         if noise.inner is not None:
             cell: Any = self.cell
             inner = cell.split_noise(noise.inner, input_shape, num_steps)
@@ -103,8 +96,63 @@ def drawn(
     return cell.sample_noise(key, input_shape, num_steps, **placed)
 
 
+def split(name: str, noise: Any, ranks: Any, num_steps: int) -> tuple[Any, Any]:
+    """The masks that all steps share, and those with time in front.
+
+    `ranks` has, for each field, the most dims that a mask has without time.
+    """
+    for field, masks, rank in zip(noise._fields, noise, ranks, strict=True):
+        for mask in jax.tree.leaves(masks):
+            if mask.ndim > rank and mask.shape != (num_steps, *mask.shape[-rank:]):
+                raise ValueError(
+                    f"{name}: noise.{field} must have at most {rank} dims, or "
+                    f"{num_steps} steps before them, got shape {mask.shape}."
+                )
+
+    def those(timed):
+        def chosen(masks, rank):
+            return jax.tree.map(
+                lambda mask: mask if (mask.ndim > rank) is timed else None, masks
+            )
+
+        return type(noise)(*map(chosen, noise, ranks))
+
+    return those(timed=False), those(timed=True)
+
+
+def expected(cell: Any) -> Any:
+    """The noise of evaluation; None for a cell of somebody else, which has none."""
+    return cell.expected_noise() if _is_ours(cell) else None
+
+
 def call(cell, carry, inputs, noise):
+    noise = expected(cell) if noise is None else noise
     return cell(carry, inputs) if noise is None else cell(carry, inputs, noise)
+
+
+def told_by(cell: Any) -> bool | None:
+    """`deterministic` as the constructor of a cell has it."""
+    return cell.deterministic if _is_ours(cell) else None
+
+
+def _is_ours(cell):
+    return hasattr(type(cell), "expected_noise")
+
+
+def _check_cell(name, cell):
+    if not isinstance(cell, nn.RNNCellBase):
+        is_class = isinstance(cell, type)
+        kind = f"{cell} itself" if is_class else f"a value of {type(cell)}"
+        raise TypeError(
+            f"{name}: cell must be a flax.linen.RNNCellBase, such as "
+            f"jaxnoise.linen.LSTMCell(4), got {kind}. The wrapper goes around the "
+            f"cell, and the RNN around the wrapper: RNN({name}(cell))."
+        )
+    if told_by(cell) is not None:
+        raise ValueError(
+            f"{name}: deterministic of the cell inside must be None, got "
+            f"{told_by(cell)}. Pass it to the {name}."
+        )
 
 
 def carry_shapes(cell, input_shape):

@@ -7,8 +7,8 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _sharding, recurrent
-from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes
-from jaxnoise.recurrent._layer import rates
+from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes, expected
+from jaxnoise.recurrent._layer import rates, without_noise
 from jaxnoise.recurrent._masks import mix
 from jaxnoise.recurrent._noise import OutSharding, sample_mask
 
@@ -38,6 +38,8 @@ class ZoneoutWrapper(Wrapper):
       cell: any `flax.linen.RNNCellBase` whose carry is (c, h) or h.
       zoneout_hidden: probability that a unit of h stays as it was, in [0, 1].
       zoneout_cell: the same for c.
+      deterministic: True for no noise, where none is passed. Here, at the call, or in
+        `jaxnoise.linen.RNN`, in one of the three.
 
     Example:
       >>> import jax, jax.numpy as jnp, flax.linen as nn, jaxnoise.linen as jnn
@@ -55,18 +57,29 @@ class ZoneoutWrapper(Wrapper):
 
     zoneout_hidden: ArrayLike = 0.0
     zoneout_cell: ArrayLike = 0.0
+    deterministic: bool | None = None
 
     def __call__(
-        self, carry: Any, inputs: jax.Array, noise: ZoneoutNoise | None = None
+        self,
+        carry: Any,
+        inputs: jax.Array,
+        noise: ZoneoutNoise | None = None,
+        deterministic: bool | None = None,
     ) -> tuple[Any, Any]:
         """The carry after a step, and the output.
 
         Args:
           carry: that of the wrapped cell.
           inputs: the input of the step.
-          noise: masks from `sample_noise` without num_steps; None for the expectation.
+          noise: masks from `sample_noise` without num_steps. May be left out if the
+            rates, also those of the wrapped cell, are 0, or the wrapper deterministic.
+          deterministic: True for no noise, where none is passed.
+
+        Raises:
+          ValueError: no noise, a rate that is not 0, and deterministic is not True.
         """
-        noise = self._expected() if noise is None else noise
+        if noise is None:
+            noise = without_noise(self, self.told(deterministic))
         new, y = call(self.cell, carry, inputs, noise.inner)
         if not isinstance(new, tuple):
             hidden = mix(new, carry, noise.zoneout_hidden)
@@ -77,10 +90,12 @@ class ZoneoutWrapper(Wrapper):
         return (mix(c, old_c, noise.zoneout_cell), hidden), output
 
     @nn.nowrap
-    def _expected(self):
+    def expected_noise(self) -> ZoneoutNoise:
+        """What takes the place of noise in evaluation: the expectation of zoneout."""
         amounts: Any = rates(self)
         masks = recurrent.expected_noise(**amounts)
-        return ZoneoutNoise(masks.zoneout_hidden, masks.zoneout_cell)
+        inner = expected(self.cell)
+        return ZoneoutNoise(masks.zoneout_hidden, masks.zoneout_cell, inner)
 
     @nn.nowrap
     def sample_noise(

@@ -1,7 +1,7 @@
 """LSTM and GRU cells of `flax.nnx` with the noises of `jaxnoise.recurrent`.
 
 Parameters have the names, shapes and initial values of the cells of the same name in
-flax. Noise is a value that a cell is called with; without it a cell is deterministic.
+flax. Noise is a value that a cell is called with.
 """
 
 from typing import Any
@@ -18,10 +18,23 @@ class NoiseCell(CellLayer):
     """What the cells have in common, in front of a cell of flax."""
 
     _features_name = "hidden_features"
+    runner = "jaxnoise.nnx.RNN"
+
+    def set_view(self, deterministic: bool | None = None):
+        """Class method used by `nnx.view`.
+
+        Args:
+          deterministic: if True, switches the noise off.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def told(self: Any, at_call: bool | None) -> bool | None:
+        return self.deterministic if at_call is None else at_call
 
     def _keep(self, arguments):
         """Keep those arguments of a constructor, its `locals()`, that are of noise."""
-        names = (*RATES, "tied", "per_step", "batch_shared")
+        names = (*RATES, "tied", "per_step", "batch_shared", "deterministic")
         for name, value in arguments.items():
             if name in names:
                 setattr(self, name, value)
@@ -38,6 +51,9 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
       input_rate, recurrent_rate, candidate_rate, cell_rate, zoneout_hidden,
         zoneout_cell, weight_rate, output_rate, tied, per_step, batch_shared: as in
         `jaxnoise.recurrent.sample_noise`.
+      deterministic: True for no noise, where none is passed; `model.eval()` and
+        `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
+        not 0 is a ValueError.
       **options: those of `flax.nnx.LSTMCell`, `rngs` among them.
 
     Example:
@@ -68,6 +84,7 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
         tied: bool = True,
         per_step: bool = False,
         batch_shared: bool = False,
+        deterministic: bool | None = False,
         **options: Any,
     ):
         nnx.LSTMCell.__init__(self, in_features, hidden_features, **options)
@@ -96,6 +113,9 @@ class GRUCell(NoiseCell, nnx.GRUCell):
       input_rate, recurrent_rate, candidate_rate, zoneout_hidden, weight_rate,
         output_rate, tied, per_step, batch_shared: as in
         `jaxnoise.recurrent.sample_noise`.
+      deterministic: True for no noise, where none is passed; `model.eval()` and
+        `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
+        not 0 is a ValueError.
       **options: those of `flax.nnx.GRUCell`, `rngs` among them.
 
     Example:
@@ -124,6 +144,7 @@ class GRUCell(NoiseCell, nnx.GRUCell):
         tied: bool = True,
         per_step: bool = False,
         batch_shared: bool = False,
+        deterministic: bool | None = False,
         **options: Any,
     ):
         nnx.GRUCell.__init__(self, in_features, hidden_features, **options)

@@ -21,7 +21,8 @@ class RNN(nnx.RNN):
 
     Args:
       cell: the cell.
-      deterministic: True for no noise; `model.eval()` and `nnx.view` set it.
+      deterministic: True for no noise; `model.eval()` and `nnx.view` set it. That of
+        the cell counts too.
       rng_collection: the stream that keys come from.
       rngs: where the carry and the noise take their keys from; True for a carry from
         key 0, and noise with keys given at the call only.
@@ -126,9 +127,13 @@ class RNN(nnx.RNN):
                 carry_rngs = self.rngs if source is None else source
                 carry = cell.initialize_carry(xs.shape[1:], carry_rngs)
             options = {"unroll": self.unroll, "forward_mode": self.forward_mode}
-            if noise is None and noisy(cell) and not merged(self, deterministic):
-                own = self.noise_rngs if rngs is None else rngs
-                options |= {"key": key_from(self, own)}
+            if noise is None and noisy(cell):
+                off = deterministic is None and cell.deterministic
+                if off or merged(self, deterministic):
+                    options |= {"deterministic": True}
+                else:
+                    own = self.noise_rngs if rngs is None else rngs
+                    options |= {"key": key_from(self, own)}
             return cell.run(carry, xs, noise, seq_lengths=lengths, **options)
 
         carry, ys = over_time(run, inputs, feature_dims=1, **flags)

@@ -41,26 +41,54 @@ def noisy(layer: Any) -> bool:
     return "cell" in vars(layer) and noisy(layer.cell)
 
 
+def without_noise(cell: Any, deterministic: bool | None) -> Any:
+    """The noise of evaluation, for a cell that is called without noise.
+
+    Raises:
+      ValueError: there is noise to be drawn, and deterministic is not True.
+    """
+    if noisy(cell) and not deterministic:
+        name = type(cell).__name__
+        raise ValueError(
+            f"{name}: noise is missing, and deterministic is not True. {cell.runner} "
+            f"draws the noise of a sequence: take it in the place of the RNN of flax. "
+            f"By hand, pass what cell.sample_noise draws as noise=. For no noise, pass "
+            f"deterministic=True to {name} or to the call."
+        )
+    return cell.expected_noise()
+
+
 class CellLayer:
     """What the cells of linen and of nnx have in common, in front of their own base.
 
     A child has its rates and the options of its functions as attributes. It says how
     many `gates` it has, which `functions` run a sequence and a step, which attribute
-    has the width of its state (`_features_name`), and what its `weights` are.
+    has the width of its state (`_features_name`), what its `weights` are, the name of
+    the layer that draws for it (`runner`), and whether it is `told` to be deterministic
+    by its constructor and a call.
     """
 
     def __call__(
-        self: Any, carry: Any, inputs: jax.Array, noise: _noise.Noise | None = None
+        self: Any,
+        carry: Any,
+        inputs: jax.Array,
+        noise: _noise.Noise | None = None,
+        deterministic: bool | None = None,
     ) -> tuple[Any, jax.Array]:
         """The carry after a step, and the output.
 
         Args:
           carry: (c, h) for an LSTM, else h; each (*batch, width of the state).
           inputs: (*batch, width).
-          noise: masks from `sample_noise` without num_steps; None for none.
+          noise: masks from `sample_noise` without num_steps. May be left out if the
+            rates are 0 or the cell is deterministic.
+          deterministic: True for no noise, where none is passed.
+
+        Raises:
+          ValueError: no noise, a rate that is not 0, and deterministic is not True.
         """
         _, step = self.functions
-        return self._apply(step, carry, inputs, noise)
+        return self._apply(step, carry, inputs, noise, deterministic)
 
     def run(
         self: Any,
@@ -69,6 +97,7 @@ class CellLayer:
         noise: _noise.Noise | None = None,
         *,
         key: jax.Array | None = None,
+        deterministic: bool | None = None,
         **options: Any,
     ) -> tuple[Any, jax.Array]:
         """The final carry and the outputs of a sequence, with time in front.
@@ -76,17 +105,23 @@ class CellLayer:
         Args:
           carry: (c, h) for an LSTM, else h; each (*batch, width of the state).
           inputs: (time, *batch, width).
-          noise: masks from `sample_noise`; None for none.
+          noise: masks from `sample_noise`. May be left out if the rates are 0, there is
+            a key, or the cell is deterministic.
           key: PRNG key to draw them from, where inputs and state are; not beside noise.
+          deterministic: True for no noise, where neither noise nor key is passed.
           **options: those of `jaxnoise.recurrent.lstm`.
 
         Raises:
-          ValueError: a key and noise, and what `jaxnoise.recurrent.lstm` raises.
+          ValueError: a key and noise; neither, a rate that is not 0, and deterministic
+            is not True; and what `jaxnoise.recurrent.lstm` raises.
         """
         sequence, _ = self.functions
-        return self._apply(sequence, carry, inputs, noise, key, **options)
+        arguments = (carry, inputs, noise, deterministic)
+        return self._apply(sequence, *arguments, key, **options)
 
-    def _apply(self: Any, function, carry, inputs, noise, key=None, **options):
+    def _apply(
+        self: Any, function, carry, inputs, noise, deterministic, key=None, **options
+    ):
         weights = self.weights(inputs)
         if key is not None and noise is not None:
             raise ValueError(
@@ -98,7 +133,7 @@ class CellLayer:
             places = _scan.shardings(self.gates, weights, inputs)
             noise = self.sample_noise(key, tuple(shape), steps, **places)
         elif noise is None:
-            noise = self.expected_noise()
+            noise = without_noise(self, self.told(deterministic))
         _, step = self.functions
         # what a step takes by keyword alone are options of the cell
         options |= {name: getattr(self, name) for name in step.__kwdefaults__}
