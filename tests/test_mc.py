@@ -5,12 +5,17 @@ Inputs share one shape as far as they can: what these tests cost is compilation.
 
 import functools
 
+import equinox as eqx
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxnoise as jn
+import jaxnoise.linen as jnn
+import jaxnoise.nnx as jnx
 from jaxnoise import mc
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -35,6 +40,63 @@ def compilations():
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return seen
+
+
+class LinenNet(nn.Module):
+    """A recurrent layer and dropout of flax, as in the models of users."""
+
+    @nn.compact
+    def __call__(self, x):
+        y = jnn.RNN(jnn.GRUCell(4, input_rate=0.5), deterministic=False)(x)
+        return nn.Dropout(0.5, deterministic=False)(y)
+
+
+class NnxNet(nnx.Module):
+    """The same in nnx."""
+
+    def __init__(self, rngs):
+        cell = jnx.GRUCell(3, 4, input_rate=0.5, rngs=rngs)
+        self.rnn, self.drop = jnx.RNN(cell, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x, rngs=None):
+        return self.drop(self.rnn(x, rngs=rngs), rngs=rngs)
+
+
+class EquinoxNet(eqx.Module):
+    """Dropout of equinox behind one of this package."""
+
+    cell: eqx.nn.GRUCell
+    drop: eqx.nn.Dropout
+
+    def __call__(self, x, key):
+        first, second = jax.random.split(key)
+        x = jn.dropout(first, x, 0.5, broadcast_dims=(1,))
+        _, y = jax.lax.scan(lambda h, x: 2 * [self.cell(x, h)], jnp.zeros(4), x[0])
+        return self.drop(y, key=second)
+
+
+def model(framework, x):
+    """A noisy function of a key."""
+    if framework == "nnx":
+        net = NnxNet(nnx.Rngs(0))
+        return lambda key: net(x, rngs=nnx.Rngs(dropout=key))
+    if framework == "equinox":
+        net = EquinoxNet(eqx.nn.GRUCell(3, 4, key=jax.random.key(0)), eqx.nn.Dropout())
+        return lambda key: net(x, key)
+    keys = dict(zip(("params", "dropout"), jax.random.split(key()), strict=True))
+    variables = LinenNet().init(keys, x)
+    return lambda key: LinenNet().apply(variables, x, rngs={"dropout": key})
+
+
+@pytest.mark.parametrize("framework", ["linen", "nnx", "equinox"])
+def test_models_of(framework):
+    """A closure over a model is a function of the key: the samples are a loop."""
+    fn = jax.jit(model(framework, jnp.asarray(X)[None]))
+    expected = np.stack([fn(k) for k in jax.random.split(key(), 3)])
+    samples = mc.predict(fn, key(), 3)
+    np.testing.assert_allclose(samples, expected, rtol=1e-6, atol=1e-6)
+    assert expected.std(0).max() > 0
+    np.testing.assert_array_equal(samples == 0, expected == 0)
 
 
 class TestPredict:

@@ -1,5 +1,7 @@
 """The flax.nnx cells and RNN against those of flax and against the pure functions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxnoise.nnx as jnx
+from jaxnoise import mc
 
 BOTH = pytest.mark.parametrize(
     "cells", [(nnx.LSTMCell, jnx.LSTMCell), (nnx.GRUCell, jnx.GRUCell)], ids="lg"
@@ -104,3 +107,58 @@ def test_errors():
         jnx.RNN(cell, deterministic=None, rngs=rngs)(x)
     with pytest.raises(TypeError, match=r"RNN: rngs must be .*got 'key'"):
         jnx.RNN(cell)(x, rngs="key")
+
+
+@BOTH
+def test_the_initial_carry_takes_a_key_only_if_it_needs_one(cells):
+    """One of zeros does not: so a layer is a function of the key that it is given."""
+    x, key = inputs(), jax.random.key(7)
+    rngs = nnx.Rngs(0)
+    rnn = jnx.RNN(cells[1](4, 5, input_rate=0.5, rngs=rngs), rngs=rngs)
+    count = rnn.rngs.count[...]
+    # in traces that did not make the streams, and so must not advance them
+    samples = mc.predict(lambda k: rnn(x, rngs=k), key, 4)
+    assert samples.shape == (4, 3, 6, 5) and samples.std(0).min() > 0
+    plain = jax.jit(lambda x: rnn(x, deterministic=True))(x)
+    equal(rnn(x, deterministic=True), plain, 1e-6)
+    assert rnn.rngs.count[...] == count
+    # a cell of flax is scanned by flax, which wants it made in the trace
+    graph, state = nnx.split(jnx.RNN(nnx.SimpleCell(4, 5, rngs=rngs), rngs=rngs))
+    other = mc.predict(
+        lambda k: nnx.merge(graph, state, copy=True)(x, rngs=k), jax.random.key(8), 2
+    )
+    equal(other[0], other[1])
+
+
+def test_no_stream_named_carry_is_needed():
+    x, rngs = inputs(), nnx.Rngs(0)
+    cell = jnx.LSTMCell(4, 5, input_rate=0.5, rngs=rngs)
+    rnn = jnx.RNN(cell, rngs=nnx.Rngs(dropout=1))
+    assert (rnn(x) != rnn(x)).any()
+    without = jnx.RNN(cell)
+    equal(without(x, rngs=nnx.Rngs(dropout=2)), without(x, rngs=nnx.Rngs(dropout=2)))
+    # where there is one, it is that of flax
+    for streams in ({"default": 3}, {"carry": 3}):
+        ours, theirs = (r(cell, rngs=nnx.Rngs(**streams)) for r in (jnx.RNN, nnx.RNN))
+        assert (ours.rngs() == theirs.rngs()).all()
+
+
+@pytest.mark.filterwarnings("ignore:carry_init is provided")
+@pytest.mark.parametrize("make", [jnx.LSTMCell, nnx.SimpleCell])
+def test_a_random_initial_carry_follows_the_key(make):
+    x, rngs = inputs(), nnx.Rngs(0)
+    rates = {"input_rate": 0.5} if make is jnx.LSTMCell else {}
+    init = nnx.initializers.normal(1.0)
+    cell = make(4, 5, carry_init=init, rngs=rngs, **rates)
+    rnn = jnx.RNN(cell, rngs=rngs)
+    assert (rnn(x, deterministic=True) != rnn(x, deterministic=True)).any()
+    graph, state = nnx.split(rnn)
+
+    def run(rngs):
+        return nnx.merge(graph, state, copy=True)(x, deterministic=True, rngs=rngs)
+
+    if make is jnx.LSTMCell:  # not scanned by flax: a closure over it will do
+        run = functools.partial(rnn, x, deterministic=True)
+    samples = jax.vmap(lambda key: run(rngs=key))(jax.random.split(jax.random.key(3)))
+    assert samples.std(0).min() > 0
+    equal(run(rngs=jax.random.split(jax.random.key(3))[1]), samples[1], 1e-6)

@@ -10,6 +10,9 @@ from jaxnoise.nnx._noise_layer import checked_source, key_from, merged
 from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import over_time
 
+# none of the numbers that the places of the noise fold into the same key
+_CARRY = 0x6361_7272
+
 
 class RNN(nnx.RNN):
     """`flax.nnx.RNN` with noise for the cells of this package.
@@ -24,8 +27,9 @@ class RNN(nnx.RNN):
       deterministic: True for no noise; `model.eval()` and `nnx.view` set it. That of
         the cell counts too.
       rng_collection: the stream that keys come from.
-      rngs: where the carry and the noise take their keys from; True for a carry from
-        key 0, and noise with keys given at the call only.
+      rngs: where the noise takes its keys from, and the initial carry where that is
+        random: from the stream `carry`, or else from key 0. True for keys given at the
+        call only.
       forward_mode: True for a plain scan, which `jax.jvp` can differentiate as well.
       **options: those of `flax.nnx.RNN`.
 
@@ -50,13 +54,16 @@ class RNN(nnx.RNN):
         forward_mode: bool = False,
         **options: Any,
     ):
-        super().__init__(cell, rngs=rngs, **options)
+        carry_rngs = rngs
+        if isinstance(rngs, nnx.Rngs) and not _has_stream(rngs, "carry"):
+            carry_rngs = True
+        super().__init__(cell, rngs=carry_rngs, **options)
         self.deterministic = deterministic
         self.rng_collection = rng_collection
         self.forward_mode = forward_mode
         # a stream of its own: calls of this layer do not advance the caller's
         self.noise_rngs = nnx.data(None)
-        if isinstance(rngs, nnx.Rngs) and {rng_collection, "default"} & set(rngs):
+        if isinstance(rngs, nnx.Rngs) and _has_stream(rngs, rng_collection):
             self.noise_rngs = rngs[rng_collection].fork()
 
     def set_view(self, deterministic: bool | None = None):
@@ -90,7 +97,7 @@ class RNN(nnx.RNN):
             `flax.nnx.RNN`.
           seq_lengths: integers (*batch) from 0 to time: where each sequence ends.
           rngs: a PRNG key for the noise, used as it is, or where to take keys from;
-            wins over the constructor's.
+            wins over the constructor's. A random initial carry follows it, too.
           deterministic: True for no noise; wins over the constructor's.
           noise: the noise itself, from `cell.sample_noise`.
 
@@ -111,21 +118,25 @@ class RNN(nnx.RNN):
         wanted = self.return_carry if return_carry is None else return_carry
         cell: Any = self.cell
         rngs = checked_source(self, rngs)
-        source = None if isinstance(rngs, jax.Array) else rngs
         if not hasattr(cell, "sample_noise"):
             if noise is not None:
                 raise TypeError(
                     f"RNN: noise must be None for {type(cell).__name__}, which has no "
                     f"noise, got {type(noise).__name__}."
                 )
-            flags |= {"return_carry": wanted, "rngs": source}
-            return super().__call__(inputs, initial_carry=initial_carry, **flags)
+            carry = initial_carry
+            if carry is None:
+                features = inputs.ndim - cell.num_feature_axes
+                time = 0 if flags["time_major"] else features - 1
+                shape = (*inputs.shape[:time], *inputs.shape[time + 1 :])
+                carry = self._initial_carry(shape, rngs)
+            flags |= {"return_carry": wanted}
+            return super().__call__(inputs, initial_carry=carry, **flags)
 
         def run(xs, lengths):
             carry = initial_carry
             if carry is None:
-                carry_rngs = self.rngs if source is None else source
-                carry = cell.initialize_carry(xs.shape[1:], carry_rngs)
+                carry = self._initial_carry(xs.shape[1:], rngs)
             options = {"unroll": self.unroll, "forward_mode": self.forward_mode}
             if noise is None and noisy(cell):
                 off = deterministic is None and cell.deterministic
@@ -138,3 +149,27 @@ class RNN(nnx.RNN):
 
         carry, ys = over_time(run, inputs, feature_dims=1, **flags)
         return (carry, ys) if wanted else ys
+
+    def _initial_carry(self, input_shape, rngs):
+        """The carry before the first step, which takes a key only if it needs one.
+
+        To take one advances a stream, and that is refused in a trace that did not make
+        the stream, as in a `jax.vmap` over keys.
+        """
+        cell: Any = self.cell
+        if getattr(cell, "carry_init", ...) is None:
+            # zeros, in all cells of flax; they ask for keys all the same
+            return cell.initialize_carry(input_shape, lambda: jax.random.key(0))
+        source = self.rngs
+        if isinstance(rngs, jax.Array):
+            key = jax.random.fold_in(rngs, _CARRY)
+            source = nnx.RngStream(key, tag="carry")
+        elif isinstance(rngs, nnx.RngStream):
+            source = rngs
+        elif rngs is not None and _has_stream(rngs, "carry"):
+            source = rngs.carry.fork()
+        return cell.initialize_carry(input_shape, source)
+
+
+def _has_stream(rngs, name):
+    return bool({name, "default"} & set(rngs))
