@@ -340,6 +340,33 @@ def test_gradients_are_those_of_autodiff(cell, rates, dtype, tolerance):
         close(ours[:count], plain[:count], tolerance)
 
 
+EVERYWHERE = [case for case in ALL if case.id.endswith("all once")]
+
+
+@pytest.mark.parametrize(("cell", "rates"), EVERYWHERE)
+def test_x64_changes_nothing_for_float32(cell, rates):
+    """Masks to the bit; outputs and gradients in float32, and equal to rounding."""
+    tied, weigh = tying(cell, rates), weighing(cell, np.float32)
+
+    def everything():
+        weights, carry, xs = problem(cell)
+        noise = sample(cell, rates)
+        outputs = getattr(jr, cell)(weights, carry, xs, noise, **tied)
+        arrays = tuple(jax.tree.map(jnp.asarray, (weights, carry, xs, noise)))
+        return (
+            noise,
+            outputs,
+            gradients(cell, arrays, None, weigh, forward_mode=False, **tied),
+        )
+
+    narrow = everything()
+    with jax.enable_x64(True):
+        wide = everything()
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(wide)} == {"float32"}
+    jax.tree.map(np.testing.assert_array_equal, wide[0], narrow[0])
+    close(wide[1:], narrow[1:], 1e-6)
+
+
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 @pytest.mark.parametrize("time_major", [True, False])
 @pytest.mark.parametrize("features", [(), (4,), (4, 5)])
