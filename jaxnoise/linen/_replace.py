@@ -75,11 +75,12 @@ def replace_dropout(
     as it is. Attention shares its noise over batch and heads
     (`broadcast_dropout`, on by default) if f takes `broadcast_dims`, otherwise each
     weight has its own; f gets the weights, after the softmax, as (..., heads, queries,
-    keys); flax multiplies them by 1 / (1 - rate) where `jaxnoise.dropout` divides,
-    which may differ in the last bit. An attention with an `attention_fn` other than
-    `flax.linen.dot_product_attention` keeps its own dropout, as that function alone
-    knows where it is. Layers other than Dropout are left alone, those of recurrent
-    noise among them.
+    keys); flax multiplies them by 1 / (1 - rate), rounded to their dtype, where
+    `jaxnoise.dropout` divides and rounds once: in float32 the last bit may differ, in
+    bfloat16 all weights may be 0.6 % apart, by what flax is off. An attention with an
+    `attention_fn` other than `flax.linen.dot_product_attention` keeps its own dropout,
+    as that function alone knows where it is. Layers other than Dropout are left alone,
+    those of recurrent noise among them.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp

@@ -66,10 +66,12 @@ def replace_dropout(
     attention of rate 0 is none. Attention shares its noise over batch and heads
     (`broadcast_dropout`, on by default) if f takes `broadcast_dims`, otherwise each
     weight has its own; f gets the weights, after the softmax, as (..., heads, queries,
-    keys); flax multiplies them by 1 / (1 - rate) where `jaxnoise.dropout` divides,
-    which may differ in the last bit. An attention with an `attention_fn` other than
-    `flax.nnx.dot_product_attention` keeps its own dropout, as that function alone knows
-    where it is; so does a subclass of Dropout with a `__call__` of its own.
+    keys); flax multiplies them by 1 / (1 - rate), rounded to their dtype, where
+    `jaxnoise.dropout` divides and rounds once: in float32 the last bit may differ, in
+    bfloat16 all weights may be 0.6 % apart, by what flax is off. An attention with an
+    `attention_fn` other than `flax.nnx.dot_product_attention` keeps its own dropout, as
+    that function alone knows where it is; so does a subclass of Dropout with a
+    `__call__` of its own.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn, jaxnoise.nnx as jnx
