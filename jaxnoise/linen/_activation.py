@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
@@ -22,5 +23,6 @@ class RReLU(NoiseLayer):
         _check.slopes("RReLU", self.lower, self.upper)
         super().__post_init__()
 
+    @nn.nowrap
     def without_noise(self, x: Any) -> Any:
         return _activation.mean_of_rrelu(x, self.lower, self.upper)

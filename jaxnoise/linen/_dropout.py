@@ -26,6 +26,7 @@ class Dropout(NoiseLayer):
     rng_collection: str = "dropout"
     bits: int = 32
 
+    @nn.nowrap
     def without_key(self, x: Any) -> Any:
         # as in flax, rate 1 needs no rng either
         if _check.known(_layer.amounts(self)["rate"], 1):

@@ -150,6 +150,7 @@ class VariationalDense(DenseLayer):
         _initial.alpha_shape("VariationalDense", self.alpha_per, 1, 1)
         super().__post_init__()
 
+    @nn.nowrap
     def noise_parameters(self, inputs: int):
         # alpha = rate / (1 - rate)
         init = nn.initializers.constant(_initial.logit("VariationalDense", self.rate))
@@ -157,11 +158,13 @@ class VariationalDense(DenseLayer):
         shape = _initial.alpha_shape("VariationalDense", self.alpha_per, *sizes)
         return {"log_alpha": (init, shape)}
 
+    @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, log_alpha = parameters["kernel"], parameters["log_alpha"]
         options = {"bias": parameters["bias"], "precision": self.precision}
         return learned.variational_dense(key, x, kernel, log_alpha, **options)
 
+    @nn.nowrap
     def kl(self, parameters: Parameters) -> jax.Array:
         kl = learned.variational_kl(parameters["log_alpha"])
         return kl.sum() * (parameters["kernel"].size // kl.size)
@@ -179,10 +182,12 @@ class NormalDense(DenseLayer, kw_only=True):
         self._start()
         super().__post_init__()
 
+    @nn.nowrap
     def noise_parameters(self, inputs: int):
         init = nn.initializers.constant(self._start())
         return {"log_variance": (init, (inputs, self.features))}
 
+    @nn.nowrap
     def _start(self):
         return _initial.log_variance(type(self).__name__, self.stddev)
 
@@ -220,16 +225,19 @@ class SparseVariationalDense(NormalDense):
         _check.finite("SparseVariationalDense", "threshold", self.threshold)
         super().__post_init__()
 
+    @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, log_variance = parameters["kernel"], parameters["log_variance"]
         options = {"bias": parameters["bias"], "precision": self.precision}
         return learned.sparse_variational_dense(key, x, kernel, log_variance, **options)
 
+    @nn.nowrap
     def without_noise(self, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, log_variance = parameters["kernel"], parameters["log_variance"]
         pruned = learned.prune(kernel, log_variance, threshold=self.threshold)
         return _dense.dense(x, pruned, parameters["bias"], self.precision)
 
+    @nn.nowrap
     def kl(self, parameters: Parameters) -> jax.Array:
         kernel, log_variance = parameters["kernel"], parameters["log_variance"]
         log_alpha = learned.sparse_log_alpha(kernel, log_variance)
@@ -269,11 +277,13 @@ class FlipoutDense(NormalDense):
         _check.positive("FlipoutDense", "prior_stddev", self.prior_stddev)
         super().__post_init__()
 
+    @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, stddev = parameters["kernel"], jnp.exp(parameters["log_variance"] / 2)
         options = {"bias": parameters["bias"], "precision": self.precision}
         return learned.flipout_dense(key, x, kernel, stddev, **options)
 
+    @nn.nowrap
     def kl(self, parameters: Parameters) -> jax.Array:
         kernel, log_variance = parameters["kernel"], parameters["log_variance"]
         return learned.gaussian_kl(kernel, log_variance, self.prior_stddev).sum()

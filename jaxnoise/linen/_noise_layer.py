@@ -44,6 +44,7 @@ class NoiseLayer(_layer.FunctionLayer, nn.Module):
         """
         return self._called(inputs, deterministic, rng, self.noisy)
 
+    @nn.nowrap
     def _called(self, inputs, deterministic, rng, noisy):
         if merged(self, deterministic):
             return self.without_noise(inputs)

@@ -42,29 +42,35 @@ class DenseLayer(nn.Module, kw_only=True):
         _layer.amounts(self)
         super().__post_init__()
 
+    @nn.nowrap
     def noise_parameters(
         self, inputs: int
     ) -> dict[str, tuple[Initializer, tuple[int, ...]]]:
         """Initializer and shape of each parameter beside kernel and bias."""
         return {}
 
+    @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         """The pure function of this layer."""
         raise NotImplementedError
 
+    @nn.nowrap
     def without_noise(self, x: jax.Array, parameters: Parameters) -> jax.Array:
         """The layer without noise."""
         kernel, bias = parameters["kernel"], parameters["bias"]
         return _dense.dense(x, kernel, bias, self.precision)
 
+    @nn.nowrap
     def kl(self, parameters: Parameters) -> jax.Array | None:
         """What the noise costs, in nats, where it is learned."""
         return None
 
+    @nn.nowrap
     def is_off(self) -> bool:
         """Whether the amounts leave nothing to draw."""
         return False
 
+    @nn.nowrap
     def initializers(self, inputs: int) -> tuple[Initializer, Initializer]:
         """Those of kernel and bias."""
         return (
@@ -101,6 +107,7 @@ class DenseLayer(nn.Module, kw_only=True):
         key = self.make_rng(self.rng_collection) if rng is None else rng
         return self.noisy(key, x, parameters)
 
+    @nn.nowrap
     def _parameters(self, inputs):
         kernel_init, bias_init = self.initializers(inputs)
         sizes = (inputs, self.features)
@@ -157,9 +164,11 @@ class DropConnectDense(DenseLayer):
     features: int
     rate: ArrayLike
 
+    @nn.nowrap
     def is_off(self) -> bool:
         return _check.known(_layer.amounts(self)["rate"], 0)
 
+    @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, bias = parameters["kernel"], parameters["bias"]
         options = {"bias": bias, "precision": self.precision}
@@ -196,10 +205,12 @@ class NoisyDense(DenseLayer):
         _check.magnitude("NoisyDense", "sigma0", self.sigma0)
         super().__post_init__()
 
+    @nn.nowrap
     def initializers(self, inputs: int) -> tuple[Initializer, Initializer]:
         means = weights.symmetric_uniform(1 / np.sqrt(inputs))
         return self.kernel_init or means, self.bias_init or means
 
+    @nn.nowrap
     def noise_parameters(self, inputs: int):
         init = nn.initializers.constant(self.sigma0 / np.sqrt(inputs))
         sigmas = {"kernel_sigma": (init, (inputs, self.features))}
@@ -207,6 +218,7 @@ class NoisyDense(DenseLayer):
             {"bias_sigma": (init, (self.features,))} if self.use_bias else {}
         )
 
+    @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         options = {"bias": parameters["bias"], "precision": self.precision}
         options["bias_sigma"] = parameters.get("bias_sigma")

@@ -34,6 +34,13 @@ class Wrapper(nn.RNNCellBase):
 
     def setup(self):
         scope: Any = self.scope
+        inside: Any = self.cell.scope
+        while inside is not None and inside is not scope:
+            inside = inside.parent
+        if inside is None:
+            # a cell that belongs elsewhere stays there. So it is in the copy on which
+            # flax tries this method: what that copy does must not reach the real scope
+            return
         if isinstance(self.cell, Wrapper):
             # the name of the wrapper inside: its own cell, of the same name, comes here
             scope.reservations.pop("cell", None)
