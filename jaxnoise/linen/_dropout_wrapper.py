@@ -98,10 +98,11 @@ class DropoutWrapper(Wrapper):
         Raises:
           ValueError: no noise, a rate that is not 0, and deterministic is not True.
         """
+        masks: Any = noise
         if noise is None:
-            noise = without_noise(self, self.told(deterministic))
-        carry, y = call(self.cell, carry, times(inputs, noise.input), noise.inner)
-        return _times(carry, noise.state), times(y, noise.output)
+            masks = without_noise(self, self.told(deterministic))
+        carry, y = call(self.cell, carry, times(inputs, masks.input), masks.inner)
+        return _times(carry, masks.state), times(y, masks.output)
 
     @nn.nowrap
     def expected_noise(self) -> DropoutNoise:

@@ -78,16 +78,17 @@ class ZoneoutWrapper(Wrapper):
         Raises:
           ValueError: no noise, a rate that is not 0, and deterministic is not True.
         """
+        masks: Any = noise
         if noise is None:
-            noise = without_noise(self, self.told(deterministic))
-        new, y = call(self.cell, carry, inputs, noise.inner)
+            masks = without_noise(self, self.told(deterministic))
+        new, y = call(self.cell, carry, inputs, masks.inner)
         if not isinstance(new, tuple):
-            hidden = mix(new, carry, noise.zoneout_hidden)
+            hidden = mix(new, carry, masks.zoneout_hidden)
             return hidden, hidden if y is new else y
         (c, h), (old_c, old_h) = new, carry
-        hidden = mix(h, old_h, noise.zoneout_hidden)
+        hidden = mix(h, old_h, masks.zoneout_hidden)
         output = hidden if y is h else y
-        return (mix(c, old_c, noise.zoneout_cell), hidden), output
+        return (mix(c, old_c, masks.zoneout_cell), hidden), output
 
     @nn.nowrap
     def expected_noise(self) -> ZoneoutNoise:
