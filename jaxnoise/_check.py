@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _arrays, _integers
+from jaxnoise import _arrays, _dims, _integers
 
 Amount = float | jax.Array
 """A checked amount: a Python float where it is known, a traced scalar where not."""
@@ -228,11 +228,7 @@ def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
         raise TypeError(
             f"{function}: mask must have dtype bool (True = kept), got {array.dtype}."
         )
-    try:
-        fits = np.broadcast_shapes(array.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not _dims.broadcasts(array.shape, shape):
         raise ValueError(
             f"{function}: mask must broadcast to x of shape {shape}, got shape "
             f"{array.shape}."

@@ -50,6 +50,13 @@ def spatial(
     return found
 
 
+def broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` can be broadcast to the shape `wanted`."""
+    # symbolic sizes can be compared with == alone, which numpy.broadcast_shapes is not
+    pairs = zip(reversed(shape), reversed(wanted), strict=False)
+    return len(shape) <= len(wanted) and all(a in (1, b) for a, b in pairs)
+
+
 def shared(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
     """`shape` with size 1 on the dims that share one draw."""
     return tuple(1 if dim in dims else size for dim, size in enumerate(shape))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from jaxnoise import _arrays
 
@@ -72,10 +73,34 @@ def identifier(function: str, name: str, value: Any, dtype: np.dtype) -> int:
 
 
 def shape(function: str, value: Any) -> tuple[int, ...]:
-    """A shape: an int or a sequence of ints that are not negative."""
+    """A shape: a size or a sequence of sizes, none of them negative."""
     text = isinstance(value, str | bytes)
     items = value if isinstance(value, Sequence) and not text else (value,)
-    sizes = tuple(integer(function, "shape", item) for item in items)
-    if any(size < 0 for size in sizes):
+    sizes = tuple(size(function, "shape", item) for item in items)
+    if any(known(size) and size < 0 for size in sizes):
         raise ValueError(f"{function}: shape must not be negative, got {value}.")
     return sizes
+
+
+def size(function: str, name: str, value: Any) -> int:
+    """A Python int, or a symbolic size of `jax.export` as it is."""
+    return integer(function, name, value) if known(value) else value
+
+
+def known(size: Any) -> bool:
+    """Whether a size is a number, and not a symbol in a program to be exported."""
+    return not export.is_symbolic_dim(size)
+
+
+def at_least(function: str, size: int, least: int):
+    """Refuse a symbolic size that may stand for less."""
+    try:
+        if size >= least:
+            return
+    except jax.errors.InconclusiveDimensionOperation:
+        pass
+    raise ValueError(
+        f"{function}: the size {size} must be known to be at least {least}. Say so "
+        f"where it is made: jax.export.symbolic_shape(..., constraints=['{size} >= "
+        f"{least}'])."
+    )

@@ -7,6 +7,7 @@ the batch dims.
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
@@ -137,13 +138,16 @@ def drop_block(
       dropped.
 
     Raises:
-      ValueError: rate outside [0, 1], block_size that does not fit, no spatial dim or
-        more than three, a bad axis, or a batch of keys.
+      ValueError: rate outside [0, 1], block_size that does not fit, or that may not fit
+        a symbolic size of `jax.export`, no spatial dim or more than three, a bad axis,
+        or a batch of keys.
       TypeError: x is not floating or complex, block_size is not an integer, or key is
         not a key.
 
     Sharp bits: sum(M) is a sum over each example: with examples split over devices it
-    costs a reduction, with whole examples on each device nothing.
+    costs a reduction, with whole examples on each device nothing. Of a symbolic size
+    gamma is a float32 number, and its threshold may sit one step of 2^-23 from that of
+    the known size.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
@@ -165,17 +169,21 @@ def drop_block(
             f"drop_block: x must have 1 to 3 spatial dims, got {len(dims)} in shape "
             f"{x.shape}."
         )
-    smallest = min(x.shape[dim] for dim in dims)
+    sizes = [x.shape[dim] for dim in dims]
+    smallest = min(filter(_integers.known, sizes), default=math.inf)
     if not 1 <= size <= smallest:
         raise ValueError(
             f"drop_block: block_size must be in [1, {smallest}] for x of shape "
             f"{x.shape}, got {size}."
         )
+    for n in sizes:
+        _integers.at_least("drop_block", n, size)
     if _check.known(rate, 0):
         return x
-    ratio = math.prod(x.shape[dim] / (size * (x.shape[dim] - size + 1)) for dim in dims)
+    # of symbolic sizes a traced number, and gamma a float32 as for a traced rate
+    ratio = math.prod(n / (size * (n - size + 1)) for n in sizes)
     if isinstance(rate, jax.Array):
-        gamma = _random.unit_interval(rate) * np.float32(ratio)
+        gamma = _random.unit_interval(rate) * jnp.asarray(ratio, np.float32)
     else:
         gamma = rate * ratio
     threshold, _ = _random.keep_threshold(gamma, _random.wide_dtype(x))

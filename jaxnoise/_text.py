@@ -218,7 +218,11 @@ def _embedding_noise(key, x, alpha, lengths):
     wide, (time, width) = _random.wide_dtype(x), x.shape[-2:]
     u = _random.uniform(key, x.shape, wide, -1, _sharding.like(x, x.shape))
     if lengths is None:
-        bound = alpha / wide.type(np.sqrt(max(1, time * width)))
+        size = jax.core.max_dim(1, time * width)
+        if _integers.known(size):
+            bound = alpha / wide.type(np.sqrt(size))
+        else:
+            bound = alpha / jnp.sqrt(jnp.asarray(size, wide))
         return _random.in_wide(lambda real: real + bound * u, x)
     lengths = jnp.expand_dims(lengths.astype(np.int32), (-2, -1))
     # a sequence without tokens gets no noise, but its bound must be finite

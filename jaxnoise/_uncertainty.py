@@ -175,8 +175,10 @@ def variation_ratio(
 def _variation(samples, *, axes):
     ordered = jnp.moveaxis(samples, axes, (0, -1))
     votes = jax.nn.one_hot(ordered.argmax(-1), ordered.shape[-1], dtype=np.int32)
-    others = len(ordered) - votes.sum(0).max(-1)
-    ratio = others.astype(_random.wide_dtype(samples)) / len(ordered)
+    # not len, which a symbolic size has not
+    count = ordered.shape[0]
+    others = count - votes.sum(0).max(-1)
+    ratio = others.astype(_random.wide_dtype(samples)) / count
     return jnp.where(jnp.isnan(ordered).any((0, -1)), jnp.nan, ratio)
 
 

@@ -186,7 +186,8 @@ def _weighted(weight, values):
     wide = _wide(values)
     if _check.known(weight, 0):
         return jnp.zeros((), wide.dtype)
-    return jnp.asarray(weight, wide.dtype) * (jnp.sum(wide**2) / max(1, wide.size))
+    mean = jnp.sum(wide**2) / jax.core.max_dim(1, wide.size)
+    return jnp.asarray(weight, wide.dtype) * mean
 
 
 def _wide(values):

@@ -174,7 +174,9 @@ def std(samples: Any, *, axis: int = 0, ddof: int = 0) -> Any:
         value = _check.floating("std", value, allow_complex=False, name="samples")
         dim = _uncertainty.sample_axis("std", value, axis)
         less = _integers.integer("std", "ddof", ddof)
-        if not 0 <= less < value.shape[dim]:
+        if not _integers.known(value.shape[dim]):
+            _integers.at_least("std", value.shape[dim], less + 1)
+        if less < 0 or value.shape[dim] <= less:
             raise ValueError(
                 f"std: ddof must be in [0, {value.shape[dim]}) for "
                 f"{value.shape[dim]} samples, got {ddof}."
@@ -190,7 +192,7 @@ def _std(samples, *, axis, ddof):
     # deviations from one sample first: those of equal samples are 0, not a rounding
     shifted = wide - wide[:1]
     deviation = shifted - shifted.mean(0, keepdims=True)
-    variance = (deviation**2).sum(0) / (len(wide) - ddof)
+    variance = (deviation**2).sum(0) / (wide.shape[0] - ddof)
     spread = variance > 0
     root = jnp.sqrt(jnp.where(spread, variance, 1))
     # nan stays nan: no comparison of it is true
@@ -291,7 +293,7 @@ def _calibration(predictions, labels, *, n_bins, from_logits, dim):
     # sums over all rows for each bin, not a scatter, whose order is free on a GPU
     inside = bins[:, None] == np.arange(n_bins)[None]
     gap = (right.astype(confidence.dtype) - confidence)[:, None]
-    return jnp.abs(jnp.where(inside, gap, 0).sum(0)).sum() / len(confidence)
+    return jnp.abs(jnp.where(inside, gap, 0).sum(0)).sum() / confidence.shape[0]
 
 
 @jax.jit

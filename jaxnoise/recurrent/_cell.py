@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from jaxnoise import _dims, _integers
 from jaxnoise.recurrent._masks import rank
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._weights import check_weights, widths
@@ -92,7 +93,8 @@ def check_lengths(function, lengths, steps, batch):
             f"{function}: seq_lengths must have the batch shape {batch}, got "
             f"{array.shape}."
         )
-    if not isinstance(array, Tracer) and array.size:
+    known = not isinstance(array, Tracer) and _integers.known(steps)
+    if known and array.size:
         low, high = np.asarray(array).min(), np.asarray(array).max()
         if low < 0 or high > steps:
             raise ValueError(
@@ -161,11 +163,7 @@ def _check_fit(function, place, mask, shape):
             f"{function}: noise.{place} must be a floating mask, already scaled by "
             f"1 / (1 - rate), got dtype {mask.dtype}."
         )
-    try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not _dims.broadcasts(mask.shape, shape):
         raise ValueError(
             f"{function}: noise.{place} must broadcast to {shape}, got shape "
             f"{mask.shape}."

@@ -277,7 +277,7 @@ def _check_input_shape(function, value):
 def _steps(function, num_steps):
     if num_steps is None:
         return ()
-    steps = _integers.integer(function, "num_steps", num_steps)
-    if steps < 1:
+    steps = _integers.size(function, "num_steps", num_steps)
+    if _integers.known(steps) and steps < 1:
         raise ValueError(f"{function}: num_steps must be at least 1, got {num_steps}.")
     return (steps,)

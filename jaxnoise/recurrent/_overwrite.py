@@ -42,7 +42,7 @@ def scan(
         return (inner, arrays, ahead), y
 
     first = jax.tree.map(lambda a: a[-1 if reverse else 0], arrays)
-    times = np.arange(steps, dtype=np.int32)
+    times = lax.iota(np.int32, steps)
     (carry, arrays, _), ys = lax.scan(
         step, (carry, arrays, first), (times, xs), reverse=reverse, unroll=unroll
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise import _sharding
+from jaxnoise import _integers, _sharding
 from jaxnoise.recurrent import _cell, _overwrite, _weights
 from jaxnoise.recurrent._cell import Cell, State
 from jaxnoise.recurrent._masks import (
@@ -54,6 +54,11 @@ def run(
     if steps == 0:
         raise ValueError(
             f"{cell.name}: xs must have at least one step, got shape {xs.shape}."
+        )
+    if not _integers.known(steps) and unroll not in (False, 1):
+        raise ValueError(
+            f"{cell.name}: unroll must be 1 where the number of steps is not known, "
+            f"got {unroll} for {steps} steps."
         )
     shapes = _cell.mask_shapes(cell, weights, tuple(batch), tied)
     fixed, stepped = _cell.arrange(cell.name, noise, cell.places, shapes, steps, tied)
@@ -169,7 +174,7 @@ def _prepare(static, kernels, xs, state, fixed, stepped, lengths):
         return (new, last), saved
 
     start = state, None if lengths is None else state
-    times = np.arange(ax[0].shape[0], dtype=np.int32)
+    times = lax.iota(np.int32, ax[0].shape[0])
     return step, ax, start, (stepped._replace(input=None), times)
 
 
@@ -227,7 +232,7 @@ def _backward(static, residuals, cotangents):
 
     zeros = jax.tree.map(jnp.zeros_like, (dlast, inside[0]))
     start = (dlast, zeros[1]) if lengths is None else zeros
-    times = np.arange(hs.shape[0], dtype=np.int32)
+    times = lax.iota(np.int32, hs.shape[0])
     rest = (dhs, (*before, hs), inside[1], times)
     (dstate, dfixed), da, dstepped = _overwrite.scan(
         body, start, saved, rest, reverse=True, unroll=static.unroll

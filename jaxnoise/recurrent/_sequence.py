@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxnoise import _sharding
@@ -68,8 +69,8 @@ def _flip(xs, lengths):
         return jnp.flip(xs, 0)
     steps = xs.shape[0]
     shape = (steps, *lengths.shape)
-    back = jnp.arange(steps - 1, -1, -1, dtype=np.int32)
-    back = jnp.broadcast_to(back.reshape((steps,) + (1,) * lengths.ndim), shape)
-    index = (back + jnp.broadcast_to(lengths, shape)) % np.int32(steps)
+    count = jnp.asarray(steps, np.int32)
+    back = count - 1 - lax.broadcasted_iota(np.int32, shape, 0)
+    index = (back + jnp.broadcast_to(lengths, shape)) % count
     index = index.reshape(index.shape + (1,) * (xs.ndim - index.ndim))
     return jnp.take_along_axis(xs, index, axis=0)
