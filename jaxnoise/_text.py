@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import max_dim
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
@@ -218,7 +219,7 @@ def _embedding_noise(key, x, alpha, lengths):
     wide, (time, width) = _random.wide_dtype(x), x.shape[-2:]
     u = _random.uniform(key, x.shape, wide, -1, _sharding.like(x, x.shape))
     if lengths is None:
-        size = jax.core.max_dim(1, time * width)
+        size = max_dim(1, time * width)
         if _integers.known(size):
             bound = alpha / wide.type(np.sqrt(size))
         else:

@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import max_dim
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dims, _random
@@ -186,7 +187,7 @@ def _weighted(weight, values):
     wide = _wide(values)
     if _check.known(weight, 0):
         return jnp.zeros((), wide.dtype)
-    mean = jnp.sum(wide**2) / jax.core.max_dim(1, wide.size)
+    mean = jnp.sum(wide**2) / max_dim(1, wide.size)
     return jnp.asarray(weight, wide.dtype) * mean
 
 
