@@ -1,11 +1,11 @@
 """Argument checks: errors that name the function, the argument, the value and the mend.
 
-Only what is known on the host is checked. A traced amount passes through and meets
-formulas that are finite at both ends of its range.
+Only what is known on the host is checked here. A traced amount meets formulas that are
+finite at both ends of its range, and is checked where the caller's `checkify` asks.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _arrays, _dims, _integers
+from jaxnoise import _arrays, _dims, _integers, _shown
 
 Amount = float | jax.Array
 """A checked amount: a Python float where it is known, a traced scalar where not."""
@@ -30,9 +30,9 @@ def key(function: str, value: Any) -> jax.Array:
     """A typed scalar PRNG key from a typed key or from legacy uint32 key data."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or isinstance(value, np.generic | jax.ShapeDtypeStruct):
-        mend = f"({value!r})" if type(value) is int and 0 <= value < 2**32 else ""
+        mend = f"({value})" if type(value) is int and 0 <= value < 2**32 else ""
         raise TypeError(
-            f"{function}: key must be a PRNG key, got {_arrays.shown(value)} of type "
+            f"{function}: key must be a PRNG key, got {_shown.shown(value)} of type "
             f"{type(value).__name__}. Make one with jax.random.key{mend}."
         )
     _arrays.alive(function, "key", value)
@@ -56,7 +56,8 @@ def key(function: str, value: Any) -> jax.Array:
     if typed.shape != ():
         raise ValueError(
             f"{function}: key must be a single key, got a batch of keys of shape "
-            f"{typed.shape}. Use jax.vmap for one draw per key."
+            f"{typed.shape}. Use jax.vmap for one draw per key, with in_axes=None for "
+            f"a rate, or what else all of them share."
         )
     return typed
 
@@ -86,14 +87,66 @@ def floating(
     return array
 
 
+class _Range(NamedTuple):
+    """Where a number has to be."""
+
+    words: str
+    low: float
+    high: float
+    above_low: bool = False
+    below_high: bool = False
+
+    def holds(self, number: Any) -> Any:
+        """Whether the number is there, or of each of an array; nan is not."""
+        low = self.low < number if self.above_low else self.low <= number
+        high = number < self.high if self.below_high else number <= self.high
+        return low & high
+
+
+class _Order(NamedTuple):
+    """That two numbers are in order."""
+
+    words: str = "at most upper"
+
+    def holds(self, lower: Any, upper: Any) -> Any:
+        return lower <= upper
+
+
+_UNIT = _Range("in [0, 1]", 0, 1)
+_BELOW_ONE = _Range("in [0, 1)", 0, 1, below_high=True)
+_POSITIVE = _Range("finite and above 0", 0, math.inf, True, True)
+_MAGNITUDE = _Range("finite and at least 0", 0, math.inf, below_high=True)
+_FINITE = _Range("finite", -math.inf, math.inf, True, True)
+
+
+def _within(
+    function: str, name: str, number: Amount, where: _Range, mend: str = "."
+) -> Amount:
+    """The number, if it is known to be in its range; if traced, to be watched there."""
+    message = f"{function}: {name} must be {where.words}, got {{}}{mend}"
+    if isinstance(number, jax.Array):
+        return _watched(where, message, number)
+    if not where.holds(number):
+        raise ValueError(message.format(number))
+    return number
+
+
+def _watched(law: Any, message: str, number: Amount, *others: Amount) -> jax.Array:
+    # here: jax.extend takes a tenth of a second, which only traced amounts need
+    from jaxnoise import _traced
+
+    return _traced.watched(law, message, number, *others)
+
+
 def _scalar(function: str, name: str, value: Any) -> Amount:
     """A Python float where the value is known, else a traced real scalar."""
     if isinstance(value, bool | np.bool_) or not (
         isinstance(value, int | float | np.number | np.ndarray | jax.Array)
     ):
+        mend = f" If it is a schedule, call it: {name}=schedule(step)."
         raise TypeError(
-            f"{function}: {name} must be a real number, got {_arrays.shown(value)} of "
-            f"type {type(value).__name__}."
+            f"{function}: {name} must be a real number, got {_shown.shown(value)} of "
+            f"type {type(value).__name__}.{mend if callable(value) else ''}"
         )
     if isinstance(value, np.ndarray | jax.Array):
         real = any(jnp.issubdtype(value.dtype, k) for k in (jnp.integer, jnp.floating))
@@ -111,7 +164,9 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
             return value
         _arrays.alive(function, name, value)
     elif isinstance(value, np.complexfloating | np.timedelta64):
-        raise TypeError(f"{function}: {name} must be a real number, got {value!r}.")
+        raise TypeError(
+            f"{function}: {name} must be a real number, got {_shown.shown(value)}."
+        )
     try:
         return float(value)
     except OverflowError:
@@ -119,39 +174,33 @@ def _scalar(function: str, name: str, value: Any) -> Amount:
 
 
 def rate(
-    function: str, value: Any, *, name: str = "rate", below_one: bool = False
+    function: str,
+    value: Any,
+    *,
+    name: str = "rate",
+    below_one: bool = False,
+    mend: str = "It is a probability: 5 % is 0.05.",
 ) -> Amount:
     """A probability in [0, 1], or in [0, 1) where the law diverges at 1."""
     number = _scalar(function, name, value)
-    if not isinstance(number, jax.Array):
-        if not 0.0 <= number <= 1.0:
-            raise ValueError(
-                f"{function}: {name} must be in [0, 1], got {number}. It is the "
-                f"probability of dropping, not of keeping."
-            )
-        if below_one and number == 1.0:
-            raise ValueError(
-                f"{function}: {name} must be in [0, 1), got {number}: the noise grows "
-                f"without bound as {name} goes to 1."
-            )
-    return number
+    at_one = f": the noise grows without bound as {name} goes to 1."
+    if below_one and (isinstance(number, jax.Array) or number == 1.0):
+        return _within(function, name, number, _BELOW_ONE, at_one)
+    return _within(function, name, number, _UNIT, f". {mend}")
 
 
 def positive(function: str, name: str, value: Any) -> Amount:
     """A finite number above 0: a temperature or a length."""
-    number = _scalar(function, name, value)
-    if not isinstance(number, jax.Array) and not 0.0 < number < math.inf:
-        raise ValueError(
-            f"{function}: {name} must be finite and above 0, got {number}."
-        )
-    return number
+    return _within(function, name, _scalar(function, name, value), _POSITIVE)
 
 
 def bits(function: str, value: Any, rate: Amount) -> int:
     """Bits of a decision, in which a known rate can be said to 5 % and better."""
     number = _integers.integer(function, "bits", value)
     if number not in (8, 16, 32):
-        raise ValueError(f"{function}: bits must be 8, 16 or 32, got {value}.")
+        raise ValueError(
+            f"{function}: bits must be 8, 16 or 32, got {_shown.shown(value)}."
+        )
     if number == 32 or isinstance(rate, jax.Array) or rate == 1.0:
         return number
     steps = 2**number
@@ -172,52 +221,42 @@ def magnitude(
 
     Finite in the precision of the noise for `x`, where there is one.
     """
-    number = _scalar(function, name, value)
-    if not isinstance(number, jax.Array) and not 0.0 <= number < math.inf:
-        raise ValueError(
-            f"{function}: {name} must be finite and at least 0, got {number}."
-        )
-    _no_overflow(function, name, number, x)
-    return number
+    number = _within(function, name, _scalar(function, name, value), _MAGNITUDE)
+    return _no_overflow(function, name, number, x)
 
 
 def finite(function: str, name: str, value: Any, x: jax.Array | None = None) -> Amount:
     """A finite number of either sign, in the precision of the noise for `x`."""
-    number = _scalar(function, name, value)
-    if not isinstance(number, jax.Array) and not math.isfinite(number):
-        raise ValueError(f"{function}: {name} must be finite, got {number}.")
-    _no_overflow(function, name, number, x)
-    return number
+    number = _within(function, name, _scalar(function, name, value), _FINITE)
+    return _no_overflow(function, name, number, x)
 
 
 def _no_overflow(function: str, name: str, number: Amount, x: jax.Array | None):
-    if x is None or jnp.finfo(x.dtype).bits == 64 or isinstance(number, jax.Array):
-        return
-    if abs(number) > _FLOAT32_MAX:
-        raise ValueError(
-            f"{function}: {name} must be finite in float32, in which the noise of a "
-            f"{x.dtype} array is drawn, got {number}."
-        )
+    if x is None or jnp.finfo(x.dtype).bits == 64:
+        return number
+    words = f"finite in float32, in which the noise of a {x.dtype} array is drawn"
+    if isinstance(number, jax.Array) and jnp.finfo(number.dtype).bits < 64:
+        return number
+    return _within(function, name, number, _Range(words, -_FLOAT32_MAX, _FLOAT32_MAX))
 
 
 def share(function: str, name: str, value: Any) -> Amount:
     """A fraction in [0, 1]."""
-    number = _scalar(function, name, value)
-    if not isinstance(number, jax.Array) and not 0.0 <= number <= 1.0:
-        raise ValueError(f"{function}: {name} must be in [0, 1], got {number}.")
-    return number
+    return _within(function, name, _scalar(function, name, value), _UNIT)
 
 
 def slopes(
     function: str, lower: Any, upper: Any, x: jax.Array | None = None
 ) -> tuple[Amount, Amount]:
-    """The two ends of an interval, in order where both are known."""
+    """The two ends of an interval, in order."""
     ends = finite(function, "lower", lower, x), finite(function, "upper", upper, x)
-    if not any(isinstance(end, jax.Array) for end in ends) and ends[0] > ends[1]:
-        raise ValueError(
-            f"{function}: lower must be at most upper, got {ends[0]} and {ends[1]}. "
-            f"Swap them."
-        )
+    order = _Order()
+    message = f"{function}: lower must be {order.words}, got {{}} and {{}}. Swap them."
+    if any(isinstance(end, jax.Array) for end in ends):
+        low, high = map(jnp.asarray, ends)
+        return _watched(order, message, low, high), ends[1]
+    if not order.holds(*ends):
+        raise ValueError(message.format(*ends))
     return ends
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from jaxnoise import _integers
+from jaxnoise import _integers, _shown
 
 
 def normalized(function: str, name: str, value: Any, ndim: int) -> tuple[int, ...]:
@@ -15,11 +15,13 @@ def normalized(function: str, name: str, value: Any, ndim: int) -> tuple[int, ..
         if not -ndim <= dim < ndim:
             raise ValueError(
                 f"{function}: {name} must be in [{-ndim}, {ndim}) for an array of "
-                f"{ndim} dims, got {value}."
+                f"{ndim} dims, got {_shown.shown(value)}."
             )
         found.add(dim % ndim)
     if len(found) < len(items):
-        raise ValueError(f"{function}: {name} must not repeat a dim, got {value}.")
+        raise ValueError(
+            f"{function}: {name} must not repeat a dim, got {_shown.shown(value)}."
+        )
     return tuple(sorted(found))
 
 
@@ -38,7 +40,7 @@ def spatial(
     if channel < batch:
         raise ValueError(
             f"{function}: channel_axis must not be one of the {batch} leading batch "
-            f"dims, got {channel_axis}. Channels first is channel_axis={batch}."
+            f"dims, got {axis}. Channels first is channel_axis={batch}."
         )
     found = tuple(dim for dim in range(batch, x.ndim) if dim != channel)
     if not found:

@@ -8,25 +8,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+from jax.core import Tracer
 
-from jaxnoise import _arrays
+from jaxnoise import _arrays, _shown
 
 
 def integer(function: str, name: str, value: Any) -> int:
     """A Python int from anything that is one."""
     _arrays.alive(function, name, value)
+    if isinstance(value, Tracer):
+        last = function.rpartition(".")[2]
+        raise TypeError(
+            f"{function}: {name} must be known when the function is traced, got "
+            f"{_shown.shown(value)}. Make it static, "
+            f"jax.jit({last}, static_argnames='{name}'), or bind it first, "
+            f"functools.partial({last}, {name}=...)."
+        )
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{function}: {name} must be an integer, got {_arrays.shown(value)}."
+            f"{function}: {name} must be an integer, got {_shown.shown(value)}."
         ) from None
     if not -(2**63) <= number < 2**63:
         raise ValueError(
             f"{function}: {name} must be an integer of 64 bits, got "
-            f"{_arrays.shown(value)}."
+            f"{_shown.shown(value)}."
         )
     return number
 
@@ -35,7 +44,7 @@ def count(function: str, name: str, value: Any) -> int:
     """A Python int of at least 1."""
     number = integer(function, name, value)
     if number < 1:
-        raise ValueError(f"{function}: {name} must be at least 1, got {value}.")
+        raise ValueError(f"{function}: {name} must be at least 1, got {number}.")
     return number
 
 
@@ -67,7 +76,7 @@ def identifier(function: str, name: str, value: Any, dtype: np.dtype) -> int:
     if not info.min <= number <= info.max:
         raise ValueError(
             f"{function}: {name} must be in [{info.min}, {info.max}] for ids of dtype "
-            f"{dtype}, got {value}. Convert the ids to a wider dtype."
+            f"{dtype}, got {number}. Convert the ids to a wider dtype."
         )
     return number
 
@@ -78,7 +87,9 @@ def shape(function: str, value: Any) -> tuple[int, ...]:
     items = value if isinstance(value, Sequence) and not text else (value,)
     sizes = tuple(size(function, "shape", item) for item in items)
     if any(known(size) and size < 0 for size in sizes):
-        raise ValueError(f"{function}: shape must not be negative, got {value}.")
+        raise ValueError(
+            f"{function}: shape must not be negative, got {_shown.shown(value)}."
+        )
     return sizes
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _layer
+from jaxnoise import _check, _layer, _shown
 from jaxnoise._dropout import dropout
 
 NAME = "replace_dropout"
@@ -69,11 +69,12 @@ class Variant(NamedTuple):
             if name in self.takes:
                 options[name] = value
             elif name == "broadcast_dims":
+                shared, name = _shown.shown(value), _name(self.function)
                 raise ValueError(
                     f"{NAME}: the variant must take broadcast_dims, as the dropout at "
-                    f"{path!r} has broadcast_dims={value}, got {_name(self.function)}. "
-                    f"To draw for each element all the same: lambda key, x, rate, "
-                    f"broadcast_dims=(): {_name(self.function)}(key, x, rate)."
+                    f"{_shown.shown(path)} has broadcast_dims={shared}, got {name}. To "
+                    f"draw for each element all the same: lambda key, x, rate, "
+                    f"broadcast_dims=(): {name}(key, x, rate)."
                 )
         return options
 
@@ -143,7 +144,7 @@ def variant(fn_or_layer: Any, rate: Any, base: type) -> Variant:
     ):
         raise TypeError(
             f"{NAME}: fn_or_layer must be a function f(key, x, rate) or a layer of "
-            f"{base.__module__.rpartition('.')[0]}, got {fn_or_layer!r}."
+            f"{base.__module__.rpartition('.')[0]}, got {_shown.shown(fn_or_layer)}."
         )
     names, takes = _parameters(function, options)
     amount_name = names[2] if len(names) > 2 else "rate"
@@ -182,7 +183,8 @@ def _parameters(function, options):
     except TypeError as error:
         raise TypeError(
             f"{NAME}: fn_or_layer must be callable as f(key, x, rate), got "
-            f"{_name(function)}{signature}: {error}. Bind what else it needs: "
+            f"{_name(function)}{_shown.short(str(signature))}: "
+            f"{_shown.short(str(error))}. Bind what else it needs: "
             f"functools.partial({_name(function)}, name=value)."
         ) from None
     kinds = signature.parameters.values()
@@ -203,4 +205,4 @@ def dropout_options(broadcast_dims: Any, bits: int = 32) -> dict[str, Any]:
 
 
 def _name(function):
-    return getattr(function, "__name__", repr(function))
+    return getattr(function, "__name__", _shown.shown(function))

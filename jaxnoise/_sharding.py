@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxnoise import _shown
+
 Shape = tuple[int, ...]
 Sharding = NamedSharding | None
 
@@ -57,13 +59,13 @@ def checked(function: str, name: str, value: Any, shape: Shape) -> Sharding:
         if mesh.empty:
             raise ValueError(
                 f"{function}: {name} must be a NamedSharding where no mesh is set, got "
-                f"{value}. Set one with jax.set_mesh."
+                f"{_shown.shown(value)}. Set one with jax.set_mesh."
             )
         value = NamedSharding(mesh, value)
     if not isinstance(value, NamedSharding):
         raise TypeError(
             f"{function}: {name} must be a NamedSharding, a PartitionSpec or None, got "
-            f"{value!r}. That of an array is jax.typeof(x).sharding."
+            f"{_shown.shown(value)}. That of an array is jax.typeof(x).sharding."
         )
     mesh, spec = value.mesh.abstract_mesh, value.spec
     if len(spec) > len(shape):

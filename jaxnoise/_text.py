@@ -22,7 +22,7 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
 
     Args:
       key: PRNG key, consumed.
-      table: floating array (vocabulary, *features).
+      table: floating array (vocabulary, features), not yet looked up.
       rate: probability of dropping a row, in [0, 1]: 0 returns the table, 1 returns
         zeros. A traced rate is clipped to [0, 1]; no gradient reaches it.
 
@@ -30,7 +30,7 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
       Array with the shape, dtype and sharding of table, in which to look words up.
 
     Raises:
-      ValueError: rate outside [0, 1], a table without rows, or a batch of keys.
+      ValueError: rate outside [0, 1], a table of other than 2 dims, or a batch of keys.
       TypeError: table is not floating, or key is not a key.
 
     Sharp bits: rows that are looked up as zeros still count in the softmax if the table
@@ -50,12 +50,14 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
     key = _check.key("embedding_dropout", key)
     table = _check.floating("embedding_dropout", table, name="table")
     rate = _check.rate("embedding_dropout", rate)
-    if table.ndim == 0:
+    if table.ndim != 2:
         raise ValueError(
-            "embedding_dropout: table must be (vocabulary, *features), got a scalar."
+            f"embedding_dropout: table must be (vocabulary, features), got shape "
+            f"{table.shape}. Drop words from the table and look them up in the result; "
+            f"for noise on vectors that were looked up use dropout, with "
+            f"broadcast_dims=(-1,) for whole vectors."
         )
-    shape = _dims.shared(table.shape, tuple(range(1, table.ndim)))
-    return _mask.drop(key, table, rate, shape)
+    return _mask.drop(key, table, rate, _dims.shared(table.shape, (1,)))
 
 
 def look_up(function: str, table: jax.Array, ids: jax.Array) -> jax.Array:

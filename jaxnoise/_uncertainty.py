@@ -222,7 +222,9 @@ def check_probabilities(function: str, name: str, values: jax.Array, dim: int):
     """Refuse what is known not to be probabilities; nan passes, and gives nan."""
     if isinstance(values, Tracer):
         return
-    lowest, off = (float(number) for number in _improbable(values, dim=dim))
+    # known inside of a jitted function, too
+    with jax.ensure_compile_time_eval():
+        lowest, off = (float(number) for number in _improbable(values, dim=dim))
     if lowest < 0 or off > 0.01:
         raise ValueError(
             f"{function}: {name} must be probabilities that sum to 1 over the classes, "

@@ -29,7 +29,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _integers
+from jaxnoise import _check, _integers, _shown
 
 STEPS = 2**32  # what fold_in tells apart
 
@@ -103,8 +103,8 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
     key = _check.key("keys.named_key", key)
     if not isinstance(name, str):
         raise TypeError(
-            f"keys.named_key: name must be a string, got {name!r}. For the number of "
-            f"a step use keys.step_key."
+            f"keys.named_key: name must be a string, got {_shown.shown(name)}. For "
+            f"the number of a step use keys.step_key."
         )
     return _fold_words(key, words_of([name]))[0]
 

@@ -22,7 +22,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _integers, _random, _uncertainty
+from jaxnoise import _arrays, _check, _dims, _integers, _random, _shown, _uncertainty
 from jaxnoise._uncertainty import mutual_information as mutual_information
 from jaxnoise._uncertainty import predictive_entropy as predictive_entropy
 from jaxnoise._uncertainty import variation_ratio as variation_ratio
@@ -81,7 +81,7 @@ def predict(
     """
     if not callable(fn):
         raise TypeError(
-            f"predict: fn must be a function of a key, got {fn!r} of type "
+            f"predict: fn must be a function of a key, got {_shown.shown(fn)} of type "
             f"{type(fn).__name__}."
         )
     n = _integers.count("predict", "n", n)
@@ -179,7 +179,7 @@ def std(samples: Any, *, axis: int = 0, ddof: int = 0) -> Any:
         if less < 0 or value.shape[dim] <= less:
             raise ValueError(
                 f"std: ddof must be in [0, {value.shape[dim]}) for "
-                f"{value.shape[dim]} samples, got {ddof}."
+                f"{value.shape[dim]} samples, got {_shown.shown(ddof)}."
             )
         return _std(value, axis=dim, ddof=less)
 
@@ -257,7 +257,7 @@ def expected_calibration_error(
             f"{name}: predictions must have at least one prediction and one class, got "
             f"shape {predictions.shape}."
         )
-    labels = jnp.asarray(labels)
+    labels = _arrays.array(name, "labels", labels)
     if not jnp.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"{name}: labels must be integers, got {labels.dtype}.")
     wanted = predictions.shape[:dim] + predictions.shape[dim + 1 :]
@@ -268,7 +268,9 @@ def expected_calibration_error(
         )
     classes = predictions.shape[dim]
     if not isinstance(labels, Tracer):
-        low, high = (int(number) for number in _extent(labels))
+        # known inside of a jitted function, too
+        with jax.ensure_compile_time_eval():
+            low, high = (int(number) for number in _extent(labels))
         if low < 0 or high >= classes:
             raise ValueError(
                 f"{name}: labels must be in [0, {classes}), got values from {low} to "

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _integers
+from jaxnoise import _check, _integers, _shown
 
 Schedule = Callable[[ArrayLike], jax.Array]
 
@@ -168,7 +168,8 @@ def depth_rates(
     Reference: Huang, Sun, Liu, Sedra, Weinberger, Deep networks with stochastic depth,
     ECCV 2016, https://arxiv.org/abs/1603.09382.
     """
-    amount = _check.rate("depth_rates", rate)
+    order = "The rate comes first, then the depth: depth_rates(0.1, 12)."
+    amount = _check.rate("depth_rates", rate, mend=order)
     depth = _integers.count("depth_rates", "depth", depth)
     if first_zero:
         return tuple(amount * (block / max(depth - 1, 1)) for block in range(depth))
@@ -180,7 +181,7 @@ def _checked(function: str, rate: Any, steps: Any) -> tuple[_check.Amount, int]:
     number = _integers.count(function, "steps", steps)
     if number >= 2**31:
         raise ValueError(
-            f"{function}: steps must be below 2^31, the largest step, got {steps}."
+            f"{function}: steps must be below 2^31, the largest step, got {number}."
         )
     return amount, number
 
@@ -194,7 +195,8 @@ def _step(function: str, step: ArrayLike) -> jax.Array:
     array = jnp.asarray(step)
     if not jnp.issubdtype(array.dtype, np.number) or jnp.iscomplexobj(array):
         raise TypeError(
-            f"{function}: step must be an integer or a real number, got {step!r}."
+            f"{function}: step must be an integer or a real number, got "
+            f"{_shown.shown(step)}."
         )
     # too small a type could not be compared with the number of steps
     wide = np.int32 if jnp.issubdtype(array.dtype, np.integer) else np.float32

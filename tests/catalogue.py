@@ -86,6 +86,9 @@ def functions() -> dict[str, Callable[..., Any]]:
 
 
 def _call(case, key, x):
+    if case.name == "embedding_dropout":
+        table = x.reshape(len(x), -1)
+        return case.noise(key, table, case.amounts[-1]).reshape(x.shape)
     return case.noise(key, x, case.amounts[-1])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
+from jaxnoise import mc, schedules, tree
 
 X = jnp.ones((2, 4, 3))
 
@@ -137,6 +138,46 @@ def test_numpy_and_python_inputs_are_taken():
     ("call", "error", "message"),
     [
         (
+            lambda: jn.embedding_dropout(new_key(), jnp.ones((2, 5, 8)), 0.5),
+            ValueError,
+            r"embedding_dropout: table must be .*got shape \(2, 5, 8\).*look them up",
+        ),
+        (
+            lambda: jn.embedding_dropout(new_key(), jnp.ones(5), 0.5),
+            ValueError,
+            r"embedding_dropout: table must be \(vocabulary, features\), got shape",
+        ),
+        (
+            lambda: jn.salt_and_pepper(new_key(), X, 5),
+            ValueError,
+            r"salt_and_pepper: rate must be .*got 5.0. It is a probability: 5 % is 0.0",
+        ),
+        (
+            lambda: schedules.depth_rates(12, 0.1),
+            ValueError,
+            r"depth_rates: rate must be in .* got 12.0. The rate comes first, then",
+        ),
+        (
+            lambda: jn.dropout(new_key(), {"kernel": X}, 0.5),
+            TypeError,
+            r"dropout: x must be an array, got \{.*\} of type dict. .*jaxnoise.tree",
+        ),
+        (
+            lambda: jn.dropout(new_key(), X, schedules.late_dropout(0.5, 10)),
+            TypeError,
+            r"dropout: rate must be a real .*schedule, call it: rate=schedule\(step\)",
+        ),
+        (
+            lambda: jax.vmap(jn.dropout)(jax.random.split(new_key(), 2), X, 0.5),
+            ValueError,
+            "rank",  # of JAX, before our function is called: see the docs of dropout
+        ),
+        (
+            lambda: jn.dropout(jax.random.split(new_key(), 2), X, 0.5),
+            ValueError,
+            "dropout: key must be a single key, .*jax.vmap.*in_axes=None for a rate",
+        ),
+        (
             lambda: jn.dropout(new_key(), X, 0.5, broadcast_dims=(3,)),
             ValueError,
             r"dropout: broadcast_dims must be in \[-3, 3\).*got \(3,\)",
@@ -226,3 +267,43 @@ def test_numpy_and_python_inputs_are_taken():
 def test_other_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+STATIC = {
+    "dropout: bits": lambda n: jn.dropout(new_key(), X, 0.5, bits=n),
+    "dropout: broadcast_dims": lambda n: jn.dropout(
+        new_key(), X, 0.5, broadcast_dims=(n,)
+    ),
+    "dropout_mask: shape": lambda n: jn.dropout_mask(new_key(), (n, 2), 0.5),
+    "spatial_dropout: channel_axis": lambda n: jn.spatial_dropout(
+        new_key(), X, 0.5, channel_axis=n
+    ),
+    "drop_path: batch_dims": lambda n: jn.drop_path(new_key(), X, 0.5, batch_dims=n),
+    "drop_block: block_size": lambda n: jn.drop_block(new_key(), X, 0.5, n),
+    "token_dropout: mask_id": lambda n: jn.token_dropout(
+        new_key(), jnp.ones(3, int), 0.5, n
+    ),
+    "predict: n": lambda n: mc.predict(jax.random.normal, new_key(), n),
+}
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_a_traced_integer_says_how_to_make_it_static(name):
+    function, argument = name.split(": ")
+    with pytest.raises(
+        TypeError,
+        match=rf"^{name} must be known .* got a traced int32\[\].*"
+        rf"jax.jit\({function}, static_argnames='{argument}'\).*functools.partial",
+    ):
+        jax.jit(STATIC[name])(3)
+
+
+def test_a_tree_in_the_place_of_a_rate_or_a_key_is_not_printed():
+    params = {f"layer_{i}": {"kernel": X} for i in range(100)}
+    for call in (
+        lambda: tree.dropconnect(params, new_key(), 0.5),
+        lambda: tree.dropconnect(new_key(), 0.5, params),
+    ):
+        with pytest.raises(TypeError, match=r"^tree.dropconnect: \w+ must be") as found:
+            call()
+        assert len(str(found.value)) < 300 and "rray(" not in str(found.value)

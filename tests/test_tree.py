@@ -560,7 +560,7 @@ def test_bad_input(key, name):
         call(key, PARAMS, 0.5, where=lambda path: False)
     with pytest.raises(ValueError, match=r"none of: \(there is none\)"):
         call(key, {}, 0.5, where="a")
-    with pytest.raises(ValueError, match="'n/48', 'n/49' and 9 more"):
+    with pytest.raises(ValueError, match=r"'n/0', 'n/1', .* and \d+ more\.$"):
         numbered = {"n": [jnp.ones(1)] * 59, "kernal": jnp.arange(2)}
         call(key, numbered, 0.5, where="kernal")
     with pytest.raises(ValueError, match=r"floating array, got other .*: 'i', 'p'\."):

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jaxnoise import _check
+from jaxnoise import _check, _shown
 
 
 def logit(function: str, rate: Any) -> float:
@@ -12,11 +12,11 @@ def logit(function: str, rate: Any) -> float:
     if not isinstance(number, float):
         raise TypeError(
             f"{function}: rate is where learning starts and must be a known number, "
-            f"got {rate!r}."
+            f"got {_shown.shown(rate)}."
         )
     if number in (0.0, 1.0):
         raise ValueError(
-            f"{function}: rate must be in (0, 1), got {rate}: its logit is where "
+            f"{function}: rate must be in (0, 1), got {number}: its logit is where "
             f"learning starts. Take a small one, or leave the layer out."
         )
     return math.log(number) - math.log1p(-number)
@@ -28,7 +28,7 @@ def log_variance(function: str, stddev: Any) -> float:
     if not isinstance(number, float):
         raise TypeError(
             f"{function}: stddev is where learning starts and must be a known number, "
-            f"got {stddev!r}."
+            f"got {_shown.shown(stddev)}."
         )
     return 2 * math.log(number)
 
@@ -38,9 +38,9 @@ def alpha_shape(
 ) -> tuple[int, ...]:
     """The shape of log alpha for a kernel (inputs, outputs)."""
     shapes = {"layer": (), "input": (inputs, 1), "weight": (inputs, outputs)}
-    if alpha_per not in shapes:
+    if not isinstance(alpha_per, str) or alpha_per not in shapes:
         raise ValueError(
             f"{function}: alpha_per must be 'layer', 'input' or 'weight', got "
-            f"{alpha_per!r}."
+            f"{_shown.shown(alpha_per)}."
         )
     return shapes[alpha_per]

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxnoise import _layer
+from jaxnoise import _layer, _shown
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 
@@ -45,7 +45,8 @@ class NoiseLayer(_layer.FunctionLayer, nnx.Module):
         if not isinstance(rngs, nnx.RngStream | None):
             raise TypeError(
                 f"{name}: rngs must be nnx.Rngs, an nnx.RngStream or None, got "
-                f"{rngs!r}. A key is passed to the call: layer(x, rngs=key)."
+                f"{_shown.shown(rngs)}. A key is passed to the call: layer(x, "
+                f"rngs=key)."
             )
         self.deterministic = deterministic
         self.rng_collection = rng_collection
@@ -114,7 +115,7 @@ def checked_source(layer: Any, rngs: Any) -> Source | None:
         return rngs
     raise TypeError(
         f"{type(layer).__name__}: rngs must be nnx.Rngs, an nnx.RngStream or a PRNG "
-        f"key, got {rngs!r}. Make a key with jax.random.key."
+        f"key, got {_shown.shown(rngs)}. Make a key with jax.random.key."
     )
 
 

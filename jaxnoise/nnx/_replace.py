@@ -11,7 +11,7 @@ from flax.nnx.nn import attention as flax_attention
 from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _replace
+from jaxnoise import _check, _replace, _shown
 from jaxnoise.nnx._dropout import Dropout
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
@@ -103,10 +103,9 @@ def replace_dropout(
 
     result = nnx.recursive_map(visit, model)
     if not replaced:
-        listed = ", ".join(seen[:50]) + (" and more" if len(seen) > 50 else "")
         raise ValueError(
             f"{_replace.NAME}: model must have an nnx.Dropout or an attention with "
-            f"dropout, got {type(model).__name__} with: {listed or 'no modules'}. What "
+            f"dropout, got {type(model).__name__} with: {_shown.listed(seen)}. What "
             f"was replaced before is no Dropout any more; start from the first model."
         )
     return result

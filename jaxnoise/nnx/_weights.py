@@ -13,7 +13,7 @@ from flax.nnx.nn.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _integers, _layer, weights
+from jaxnoise import _check, _dense, _integers, _layer, _shown, weights
 from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 
 
@@ -59,7 +59,7 @@ class DenseLayer(NoiseLayer):
         if not isinstance(rngs, nnx.Rngs):
             raise TypeError(
                 f"{name}: rngs must be nnx.Rngs, for the parameters are drawn from "
-                f"it, got {rngs!r}."
+                f"it, got {_shown.shown(rngs)}."
             )
         kernel_init = kernel_init or nnx.initializers.lecun_normal()
         bias_init = bias_init or nnx.initializers.zeros_init()

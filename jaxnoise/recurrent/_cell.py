@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxnoise import _dims, _integers
+from jaxnoise import _arrays, _dims, _integers, _shown
 from jaxnoise.recurrent._masks import rank
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._weights import check_weights, widths
@@ -72,18 +72,20 @@ def check_arrays(cell, weights, state, x, name, front):
             f"{jax.typeof(x)}. Gather the steps with jax.sharding.reshard."
         )
     expected = (*x.shape[len(front) : -1], features)
-    shapes = tuple(part.shape for part in state)
+    # the rows of an array would be taken for parts
+    parts = state if isinstance(state, tuple | list) else (state,)
+    shapes = tuple(map(np.shape, parts))
     if shapes != (expected,) * cell.states:
         raise ValueError(
             f"{cell.name}: carry must have {cell.states} array(s) of shape {expected}, "
-            f"got shapes {shapes}."
+            f"got shapes {_shown.shown(shapes)}."
         )
 
 
 def check_lengths(function, lengths, steps, batch):
     if lengths is None:
         return None
-    array = jnp.asarray(lengths)
+    array = _arrays.array(function, "seq_lengths", lengths)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
             f"{function}: seq_lengths must be integers, got dtype {array.dtype}."

@@ -269,7 +269,7 @@ def _check_input_shape(function, value):
     shape = _integers.shape(function, value)
     if not shape:
         raise ValueError(
-            f"{function}: input_shape must be (*batch, width), got {value}."
+            f"{function}: input_shape must be (*batch, width), got {shape}."
         )
     return shape
 
@@ -279,5 +279,5 @@ def _steps(function, num_steps):
         return ()
     steps = _integers.size(function, "num_steps", num_steps)
     if _integers.known(steps) and steps < 1:
-        raise ValueError(f"{function}: num_steps must be at least 1, got {num_steps}.")
+        raise ValueError(f"{function}: num_steps must be at least 1, got {steps}.")
     return (steps,)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnoise import _arrays
+from jaxnoise import _shown
 from jaxnoise.recurrent._masks import gate_axis, times
 from jaxnoise.recurrent._noise import Noise
 
@@ -57,7 +57,7 @@ def check_weights(function: str, gates: int, weights: Weights) -> None:
         if not parts or not all(isinstance(p, jax.Array | np.ndarray) for p in parts):
             raise TypeError(
                 f"{function}: weights.{name} must be an array, or a tuple of one for "
-                f"each of {gates} gate(s), got {_arrays.shown(value)}."
+                f"each of {gates} gate(s), got {_shown.shown(value)}."
             )
     dtypes = {str(array.dtype) for array in jax.tree.leaves(weights)}
     if len(dtypes) > 1:
@@ -75,7 +75,7 @@ def check_weights(function: str, gates: int, weights: Weights) -> None:
             raise ValueError(
                 f"{function}: weights.{name} must have shape {whole} for {gates} "
                 f"gate(s) of {features} units, or be a tuple of {gates} of shape "
-                f"{part}, got {found}."
+                f"{part}, got {_shown.shown(found)}."
             )
     bias = weights.recurrent_bias
     if bias is not None and bias.shape != (features,):

@@ -128,7 +128,7 @@ CASES = (
         "embedding_dropout",
         jn.embedding_dropout,
         **_BERNOULLI,
-        shapes=((3,), (2, 0), (5, 4)),
+        shapes=((2, 0), (5, 4)),
         units=lambda y: y[:, :1],
         per_row=True,
         covers=("embedding_dropout",),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxnoise import _check, keys
+from jaxnoise import _check, _shown, keys
 
 Where = str | re.Pattern[str] | Callable[[str], object] | None
 
@@ -48,8 +48,8 @@ def leaf_key(key: jax.Array, path: str) -> jax.Array:
     key = _check.key("tree.leaf_key", key)
     if not isinstance(path, str):
         raise TypeError(
-            f"tree.leaf_key: path must be a string, got {path!r}. Join the names on "
-            f'the way to the leaf by "/".'
+            f"tree.leaf_key: path must be a string, got {_shown.shown(path)}. Join the "
+            f'names on the way to the leaf by "/".'
         )
     return leaf_keys(key, [path])[0]
 
@@ -101,7 +101,8 @@ def choose(
     if not chosen and where is not None:
         raise ValueError(
             f"{function}: where must match the path of a floating array, got "
-            f"{where!r}, which matches none of: {_listed(floating.values())}."
+            f"{_shown.shown(where)}, which matches none of: "
+            f"{_listed(floating.values())}."
         )
     if not chosen and leaves:
         raise ValueError(
@@ -125,8 +126,9 @@ def _predicate(function: str, where: Any) -> Callable[[str], object]:
             return re.compile(where).search
         except re.error as error:
             raise ValueError(
-                f"{function}: where must be a regular expression, got {where!r}: "
-                f"{error}. Escape plain text with re.escape."
+                f"{function}: where must be a regular expression, got "
+                f"{_shown.shown(where)}: {_shown.short(str(error))}. Escape plain text "
+                f"with re.escape."
             ) from error
     if isinstance(where, re.Pattern) and isinstance(where.pattern, str):
         return where.search
@@ -134,7 +136,7 @@ def _predicate(function: str, where: Any) -> Callable[[str], object]:
         return where
     raise TypeError(
         f"{function}: where must be None, a regular expression or a function of the "
-        f"path, got {where!r}. Join several expressions with |."
+        f"path, got {_shown.shown(where)}. Join several expressions with |."
     )
 
 
@@ -143,7 +145,5 @@ def _is_floating(leaf: Any) -> bool:
     return array and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def _listed(paths: Iterable[str], most: int = 50) -> str:
-    names = [repr(path) for path in paths]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "(there is none)") + more
+def _listed(paths: Iterable[str]) -> str:
+    return _shown.listed(map(repr, paths))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dropout, _gaussian, _random, _sharding
+from jaxnoise import _check, _dropout, _gaussian, _random, _sharding, _shown
 from jaxnoise.tree import _leaves
 from jaxnoise.tree._leaves import Where
 
@@ -217,11 +217,12 @@ def apply_mask(params: Params, masks: Any, rate: ArrayLike) -> Params:
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"tree.apply_mask: masks must have the structure of params, with None "
-            f"where a leaf is left alone. Draw them with tree.mask. {error}"
+            f"where a leaf is left alone, got {_shown.shown(masks)}. "
+            f"Draw them with tree.mask."
         ) from error
     for index, (path, given) in enumerate(zip(paths, found, strict=True)):
         if given is not None:
-            function = f"tree.apply_mask, at {path!r}"
+            function = f"tree.apply_mask, at {_shown.shown(path)}"
             leaf = _check.floating(function, leaves[index])
             checked = _check.mask(function, given, leaf.shape)
             leaves[index] = _dropout.apply_mask(leaf, checked, rate)

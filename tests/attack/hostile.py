@@ -100,7 +100,7 @@ def assert_clear(error: BaseException, functions: Iterable[str], wrong: set[str]
     found = re.match(rf"({names})(?:, at .*?)?: (\w+) ", message, re.DOTALL)
     assert found, f"{type(error).__name__}: {message}"
     assert found[2] in wrong, f"one of {sorted(wrong)} is wrong, not: {message}"
-    assert " got " in message and len(message) < 20_000, message
+    assert " got " in message and len(message) < 500, message
 
 
 # (value, the number it stands for); None where it is no number at all

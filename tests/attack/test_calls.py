@@ -67,11 +67,13 @@ def takes_amount(case, number):
 
 def takes_shape(case, shape):
     name = functions(case)[0]
-    least = {"neftune_noise": 2, "drop_path": 1, "embedding_dropout": 1}
+    least = {"neftune_noise": 2, "drop_path": 1, "embedding_dropout": 2}
     least |= {"spatial_dropout": 3, "feature_alpha_dropout": 3, "drop_block": 3}
     if case.name == "dropout, broadcast_dims":
         return len(shape) >= 2
-    if len(shape) < least.get(name, 0):
+    if len(shape) < least.get(name, 0) or (
+        name == "embedding_dropout" and len(shape) > 2
+    ):
         return False
     return name != "drop_block" or (len(shape) <= 5 and min(shape[1:-1]) >= 3)
 

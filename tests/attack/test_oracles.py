@@ -84,7 +84,7 @@ ORACLES = {
     "spatial_dropout": (dropout, (2, 1, 4), RATES),
     "spatial_dropout, channels first": (dropout, (2, 3, 1), RATES),
     "drop_path": (dropout, (2, 1, 1), RATES),
-    "embedding_dropout": (dropout, (2, 1, 1), RATES),
+    "embedding_dropout": (dropout, (2, 1), RATES),
     "alpha_dropout": (alpha_dropout, SHAPE, RATES),
     "feature_alpha_dropout": (alpha_dropout, (2, 1, 4), RATES),
     "gaussian_noise": (added("normal"), SHAPE, SCALES),
