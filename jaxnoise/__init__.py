@@ -2,6 +2,11 @@
 
 Every variant is one pure function of an explicit PRNG key. Layers over them are in
 `jaxnoise.linen` and `jaxnoise.nnx`, the laws they obey in `jaxnoise.testing`.
+
+Amounts are checked where their value is known. One that is traced has none: a rate is
+clipped to its range, a stddev or a scale is taken as it is. In a function that goes
+through `jax.experimental.checkify.checkify` a bad one is an error with the same words;
+without it the check costs nothing.
 """
 
 from jaxnoise._activation import rrelu as rrelu

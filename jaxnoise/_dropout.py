@@ -39,8 +39,10 @@ def dropout(
     Args:
       key: PRNG key, consumed.
       x: floating or complex array of any shape.
-      rate: probability of dropping, in [0, 1]: 0 returns x, 1 returns zeros. A traced
-        rate is clipped to [0, 1]; no gradient reaches it.
+      rate: probability of dropping, in [0, 1]: 0 returns x; 1 drops everything and
+        returns zeros, so that 1 % is 0.01. A traced rate is clipped to [0, 1], nan to
+        1; no gradient reaches it. Under `jax.experimental.checkify.checkify` a bad one
+        is an error.
       broadcast_dims: dims that share one draw. `(1,)` on (batch, time, features) is
         the locked dropout of AWD-LSTM: one mask for all time steps.
       bits: 32, or 16 or 8 for 4 or 8 decisions from each block of random bits: another
@@ -52,12 +54,14 @@ def dropout(
       and inf included.
 
     Raises:
-      ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %, a
-        bad dim, other bits, or a batch of keys.
+      ValueError: a known rate outside [0, 1] or off the grid of its bits by more than
+        5 %, a bad dim, other bits, or a batch of keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Sharp bits: the same key under `shard_map`, or under `vmap` with the key not mapped,
-    gives every shard or row the same mask; split it first. The grid of a draw is 2^-23:
+    gives every shard or row the same mask; split it first. `vmap` maps every argument
+    unless it is told, and refuses a rate that is a number for its rank: `in_axes` says
+    that all rows share it, as below. The grid of a draw is 2^-23:
     rates below 2^-24 never drop. Above 1 - 2^-12 the scale follows the probability on
     the grid, where flax's is biased.
 
@@ -66,6 +70,9 @@ def dropout(
       >>> y = jn.dropout(jax.random.key(0), jnp.ones((2, 8)), 0.5)
       >>> sorted(set(y.ravel().tolist()))
       [0.0, 2.0]
+      >>> keys = jax.random.split(jax.random.key(0), 2)
+      >>> jax.vmap(jn.dropout, in_axes=(0, 0, None))(keys, y, 0.5).shape
+      (2, 8)
 
     Reference: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout: a
     simple way to prevent neural networks from overfitting, JMLR 15, 2014.
@@ -94,7 +101,8 @@ def dropout_mask(
     Args:
       key: PRNG key, consumed.
       shape: shape of the array that the mask is for.
-      rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing.
+      rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing. A traced
+        rate is clipped to [0, 1], nan to 1.
       broadcast_dims: dims that share one draw; they have size 1 in the mask.
       bits: as in `dropout`; give `apply_mask` the same.
       out_sharding: on an explicit mesh the sharding of the array that the mask is for,
@@ -109,8 +117,8 @@ def dropout_mask(
       would be drawn again otherwise.
 
     Raises:
-      ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %, a
-        bad shape, dim or sharding, other bits, or a batch of keys.
+      ValueError: a known rate outside [0, 1] or off the grid of its bits by more than
+        5 %, a bad shape, dim or sharding, other bits, or a batch of keys.
       TypeError: key is not a key, shape has something that is not an integer, or
         out_sharding is not a sharding.
 
@@ -154,15 +162,16 @@ def apply_mask(
       x: floating or complex array.
       mask: bool array that broadcasts to the shape of x, True = kept.
       rate: the probability of dropping that the mask was drawn with, in [0, 1]. At 1
-        nothing should be kept; what is kept all the same is not scaled.
+        nothing should be kept; what is kept all the same is not scaled. A traced rate
+        is clipped to [0, 1], nan to 1.
       bits: those that the mask was drawn with.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1] or off the grid of its bits by more than 5 %,
-        other bits, or a mask that does not broadcast to x.
+      ValueError: a known rate outside [0, 1] or off the grid of its bits by more than
+        5 %, other bits, or a mask that does not broadcast to x.
       TypeError: x is not floating or complex, or mask is not bool.
 
     Sharp bits: the backward pass keeps the mask, one byte a value; `dropout` keeps only
@@ -204,8 +213,8 @@ def alpha_dropout(
     Args:
       key: PRNG key, consumed.
       x: floating array of any shape, in use the output of `jax.nn.selu`.
-      rate: probability of dropping, in [0, 1): 0 returns x. A traced rate is clipped
-        to [0, 1 - 2^-24]; no gradient reaches it.
+      rate: probability of dropping, in [0, 1): 0 returns x. A traced rate is clipped to
+        [0, 1 - 2^-24], and nan gives nan; no gradient reaches it.
       broadcast_dims: dims that share one draw.
       bits: as in `dropout`; q is the rounded one in all of the law.
 
@@ -214,8 +223,8 @@ def alpha_dropout(
       exactly a A + c, nan and inf included.
 
     Raises:
-      ValueError: rate outside [0, 1) or off the grid of its bits by more than 5 %, a
-        bad dim, other bits, or a batch of keys.
+      ValueError: a known rate outside [0, 1) or off the grid of its bits by more than
+        5 %, a bad dim, other bits, or a batch of keys.
       TypeError: x is not floating, or key is not a key.
 
     Example:
@@ -251,7 +260,8 @@ def feature_alpha_dropout(
     Args:
       key: PRNG key, consumed.
       x: floating array (*batch, *spatial, channels), or with channels elsewhere.
-      rate: probability of dropping a channel, in [0, 1): 0 returns x.
+      rate: probability of dropping a channel, in [0, 1): 0 returns x. A traced rate is
+        clipped to [0, 1 - 2^-24], and nan gives nan; no gradient reaches it.
       channel_axis: the dim of the channels.
       batch_dims: number of leading batch dims; 0 for a single example.
 
@@ -259,7 +269,8 @@ def feature_alpha_dropout(
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1), no spatial dim, a bad axis, or a batch of keys.
+      ValueError: a known rate outside [0, 1), no spatial dim, a bad axis, or a batch of
+        keys.
       TypeError: x is not floating, or key is not a key.
 
     Example:

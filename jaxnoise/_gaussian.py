@@ -25,13 +25,13 @@ def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array
       key: PRNG key, consumed.
       x: floating or complex array of any shape.
       stddev: standard deviation of the noise, finite and at least 0, in the unit of x;
-        0 returns x.
+        0 returns x. A traced one is not checked.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: stddev negative or not finite, or a batch of keys.
+      ValueError: a known stddev that is negative or not finite, or a batch of keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Example:
@@ -59,14 +59,14 @@ def uniform_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     Args:
       key: PRNG key, consumed.
       x: floating array of any shape.
-      scale: half the width of the interval, finite and at least 0, in the unit of x;
-        0 returns x.
+      scale: half the width of the interval, finite and at least 0, in the unit of x; 0
+        returns x. A traced one is not checked.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: scale negative or not finite, or a batch of keys.
+      ValueError: a known scale that is negative or not finite, or a batch of keys.
       TypeError: x is not floating, or key is not a key.
 
     Example:
@@ -92,14 +92,14 @@ def laplace_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     Args:
       key: PRNG key, consumed.
       x: floating array of any shape.
-      scale: mean absolute size of the noise, finite and at least 0, in the unit of x;
-        0 returns x.
+      scale: mean absolute size of the noise, finite and at least 0, in the unit of x; 0
+        returns x. A traced one is not checked.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: scale negative or not finite, or a batch of keys.
+      ValueError: a known scale that is negative or not finite, or a batch of keys.
       TypeError: x is not floating, or key is not a key.
 
     Sharp bits: a draw on the grid of 2^-23 is at most 16.7 scales away from 0. Finite
@@ -131,13 +131,14 @@ def gaussian_dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array
       x: floating or complex array of any shape; a complex number is multiplied by one
         real factor.
       rate: the drop rate of the dropout with the same variance, in [0, 1): 0 returns x.
-        A traced rate is clipped to [0, 1 - 2^-24]; no gradient reaches it.
+        A traced rate is clipped to [0, 1 - 2^-24], and nan gives nan; no gradient
+        reaches it.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1), or a batch of keys.
+      ValueError: a known rate outside [0, 1), or a batch of keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Example:
@@ -177,16 +178,17 @@ def real_gaussian_dropout(
       key: PRNG key, consumed; it is split into one key for b and one for n.
       x: floating or complex array of any shape (for complex n, see `gaussian_noise`).
       rate: fraction of the units that get noise, in [0, 1]: 0 returns x, 1 is
-        `gaussian_noise`. A traced rate is clipped to [0, 1]; no gradient reaches it.
+        `gaussian_noise`. A traced rate is clipped to [0, 1], nan to 1; no gradient
+        reaches it.
       stddev: standard deviation of the noise, finite and at least 0, in the unit of x;
-        0 returns x.
+        0 returns x. A traced one is not checked.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1], stddev negative or not finite, or a batch of
-        keys.
+      ValueError: a known rate outside [0, 1], a known stddev that is negative or not
+        finite, or a batch of keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Example:

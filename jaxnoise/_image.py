@@ -40,7 +40,7 @@ def salt_and_pepper(
       key: PRNG key, consumed.
       x: floating array of any shape.
       rate: probability of replacing, in [0, 1]: 0 returns x. A traced rate is clipped
-        to [0, 1]; no gradient reaches it.
+        to [0, 1], nan to 1; no gradient reaches it.
       low: the value of pepper, finite.
       high: the value of salt, finite.
       salt_vs_pepper: the share of salt, in [0, 1]. 0 with low = 0 is masking noise: the
@@ -53,8 +53,8 @@ def salt_and_pepper(
       bit; what is replaced has no gradient, nan and inf included.
 
     Raises:
-      ValueError: rate or salt_vs_pepper outside [0, 1], low or high not finite, a bad
-        dim, or a batch of keys.
+      ValueError: a known rate or salt_vs_pepper outside [0, 1], low or high not finite,
+        a bad dim, or a batch of keys.
       TypeError: x is not floating, or key is not a key.
 
     Example:
@@ -122,7 +122,8 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
       key: PRNG key, consumed.
       x: floating array of any shape, in which nothing is negative.
       scale: the intensity of one photon, finite and at least 0, in the unit of x: 1 /
-        peak for images in [0, 1] whose white is `peak` photons. 0 returns x.
+        peak for images in [0, 1] whose white is `peak` photons. 0 returns x. A traced
+        one is not checked.
 
     Returns:
       Array with the shape, dtype and sharding of x: multiples of scale, rounded to the
@@ -130,7 +131,7 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
       `jnp.maximum(x, 0)` where that may happen.
 
     Raises:
-      ValueError: scale negative or not finite, or a batch of keys.
+      ValueError: a known scale that is negative or not finite, or a batch of keys.
       TypeError: x is not floating, or key is not a key.
 
     Sharp bits: counts come from one uniform draw each, not from the rejection sampler
@@ -190,13 +191,14 @@ def speckle_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
       key: PRNG key, consumed.
       x: floating or complex array of any shape; a complex number is multiplied by one
         real factor.
-      stddev: standard deviation of the factor, finite and at least 0; 0 returns x.
+      stddev: standard deviation of the factor, finite and at least 0; 0 returns x. A
+        traced one is not checked.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: stddev negative or not finite, or a batch of keys.
+      ValueError: a known stddev that is negative or not finite, or a batch of keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Example:

@@ -33,7 +33,7 @@ def spatial_dropout(
       x: floating or complex array with one or more spatial dims: (batch, time,
         channels), (batch, height, width, channels), ...
       rate: probability of dropping a channel, in [0, 1]: 0 returns x, 1 returns zeros.
-        A traced rate is clipped to [0, 1]; no gradient reaches it.
+        A traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
       channel_axis: the dim of the channels; 1 for channels first.
       batch_dims: number of leading batch dims; 0 for a single example.
 
@@ -41,7 +41,8 @@ def spatial_dropout(
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1], no spatial dim, a bad axis, or a batch of keys.
+      ValueError: a known rate outside [0, 1], no spatial dim, a bad axis, or a batch of
+        keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Example:
@@ -74,15 +75,16 @@ def drop_path(
     Args:
       key: PRNG key, consumed.
       x: floating or complex array (*batch, ...).
-      rate: probability of dropping a sample, in [0, 1]: 0 returns x, 1 returns zeros.
-        A traced rate is clipped to [0, 1]; no gradient reaches it.
+      rate: probability of dropping a sample, in [0, 1]: 0 returns x, 1 returns zeros. A
+        traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
       batch_dims: number of leading batch dims; 0 for one coin for all of x.
 
     Returns:
       Array with the shape, dtype and sharding of x.
 
     Raises:
-      ValueError: rate outside [0, 1], more batch dims than dims, or a batch of keys.
+      ValueError: a known rate outside [0, 1], more batch dims than dims, or a batch of
+        keys.
       TypeError: x is not floating or complex, or key is not a key.
 
     Example:
@@ -128,7 +130,8 @@ def drop_block(
       x: floating or complex array with 1 to 3 spatial dims.
       rate: nominal fraction dropped, in [0, 1]: 0 returns x. Blocks overlap, so less is
         dropped: .243 of a 14 x 14 map for rate .3 and blocks of 7. At 1 some positions
-        may survive. A traced rate is clipped to [0, 1]; no gradient reaches it.
+        may survive. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches
+        it.
       block_size: side k of the blocks, from 1 (dropout) to the smallest spatial size.
       channel_axis: the dim of the channels; 1 for channels first.
       batch_dims: number of leading batch dims; 0 for a single example.
@@ -138,9 +141,9 @@ def drop_block(
       dropped.
 
     Raises:
-      ValueError: rate outside [0, 1], block_size that does not fit, or that may not fit
-        a symbolic size of `jax.export`, no spatial dim or more than three, a bad axis,
-        or a batch of keys.
+      ValueError: a known rate outside [0, 1], block_size that does not fit, or that may
+        not fit a symbolic size of `jax.export`, no spatial dim or more than three, a
+        bad axis, or a batch of keys.
       TypeError: x is not floating or complex, block_size is not an integer, or key is
         not a key.
 

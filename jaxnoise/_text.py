@@ -24,13 +24,14 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
       key: PRNG key, consumed.
       table: floating array (vocabulary, features), not yet looked up.
       rate: probability of dropping a row, in [0, 1]: 0 returns the table, 1 returns
-        zeros. A traced rate is clipped to [0, 1]; no gradient reaches it.
+        zeros. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
 
     Returns:
       Array with the shape, dtype and sharding of table, in which to look words up.
 
     Raises:
-      ValueError: rate outside [0, 1], a table of other than 2 dims, or a batch of keys.
+      ValueError: a known rate outside [0, 1], a table of other than 2 dims, or a batch
+        of keys.
       TypeError: table is not floating, or key is not a key.
 
     Sharp bits: rows that are looked up as zeros still count in the softmax if the table
@@ -104,7 +105,7 @@ def token_dropout(
       key: PRNG key, consumed.
       ids: integer array of any shape.
       rate: probability of replacing, in [0, 1]: 0 returns the ids, 1 replaces all that
-        is not protected. A traced rate is clipped to [0, 1].
+        is not protected. A traced rate is clipped to [0, 1], nan to 1.
       mask_id: the id to put in, such as that of "unknown" or of a mask token.
       protected: ids that are never replaced: padding, begin, end.
 
@@ -112,8 +113,8 @@ def token_dropout(
       Integer array with the shape, dtype and sharding of ids.
 
     Raises:
-      ValueError: rate outside [0, 1], a mask_id or a protected id that the dtype of ids
-        cannot hold, or a batch of keys.
+      ValueError: a known rate outside [0, 1], a mask_id or a protected id that the
+        dtype of ids cannot hold, or a batch of keys.
       TypeError: ids are not integers, or key is not a key.
 
     Example:
@@ -167,7 +168,8 @@ def neftune_noise(
       key: PRNG key, consumed.
       embeddings: floating array (*batch, time, features).
       alpha: sqrt(3) times the root mean square length of the noise of a sequence,
-        finite and at least 0; 0 returns the embeddings. The paper has 5, 10 and 15.
+        finite and at least 0; 0 returns the embeddings. The paper has 5, 10 and 15. A
+        traced one is not checked.
       lengths: integer array (*batch), the number of real tokens at the beginning of
         each sequence: L. Noise for the padding behind them is left out. None if every
         sequence is as long as the time dim.
@@ -176,8 +178,8 @@ def neftune_noise(
       Array with the shape, dtype and sharding of embeddings.
 
     Raises:
-      ValueError: alpha negative or not finite, fewer than two dims, lengths of another
-        shape than (*batch), or a batch of keys.
+      ValueError: a known alpha that is negative or not finite, fewer than two dims,
+        lengths of another shape than (*batch), or a batch of keys.
       TypeError: embeddings are not floating, lengths are not integers, or key is not a
         key.
 

@@ -124,13 +124,14 @@ def ar(outputs: ArrayLike, alpha: ArrayLike) -> jax.Array:
 
     Args:
       outputs: floating array of any shape, after the dropout.
-      alpha: weight of the penalty, finite and at least 0; 0 is off.
+      alpha: weight of the penalty, finite and at least 0; 0 is off. A traced one is not
+        checked.
 
     Returns:
       Scalar; 0 for no elements.
 
     Raises:
-      ValueError: alpha negative or not finite.
+      ValueError: a known alpha that is negative or not finite.
       TypeError: outputs are not floating.
 
     Example:
@@ -157,14 +158,15 @@ def tar(outputs: ArrayLike, beta: ArrayLike, *, time_axis: int = 1) -> jax.Array
     Args:
       outputs: floating array, (batch, time, features) or any other with a time axis,
         before the dropout.
-      beta: weight of the penalty, finite and at least 0; 0 is off.
+      beta: weight of the penalty, finite and at least 0; 0 is off. A traced one is not
+        checked.
       time_axis: the axis of the steps.
 
     Returns:
       Scalar; 0 for a single step.
 
     Raises:
-      ValueError: beta negative or not finite, or a bad axis.
+      ValueError: a known beta that is negative or not finite, or a bad axis.
       TypeError: outputs are not floating.
 
     Example:

@@ -35,7 +35,7 @@ def curriculum_dropout(rate: ArrayLike, steps: int) -> Schedule:
       Schedule: from steps (negative ones count as 0) to rates, float32.
 
     Raises:
-      ValueError: rate outside [0, 1], or steps outside [1, 2^31).
+      ValueError: a known rate outside [0, 1], or steps outside [1, 2^31).
       TypeError: rate is not a number, or steps is not an integer.
 
     Example:
@@ -73,7 +73,7 @@ def early_dropout(rate: ArrayLike, steps: int, *, linear: bool = True) -> Schedu
       t = steps on.
 
     Raises:
-      ValueError: rate outside [0, 1], or steps outside [1, 2^31).
+      ValueError: a known rate outside [0, 1], or steps outside [1, 2^31).
       TypeError: rate is not a number, or steps is not an integer.
 
     Sharp bits: the linear one is `optax.linear_schedule(rate, 0, steps)`, with these
@@ -113,7 +113,7 @@ def late_dropout(rate: ArrayLike, steps: int) -> Schedule:
       Schedule: from steps to rates, float32.
 
     Raises:
-      ValueError: rate outside [0, 1], or steps outside [1, 2^31).
+      ValueError: a known rate outside [0, 1], or steps outside [1, 2^31).
       TypeError: rate is not a number, or steps is not an integer.
 
     Example:
@@ -155,7 +155,7 @@ def depth_rates(
       schedule, a tuple of traced scalars.
 
     Raises:
-      ValueError: rate outside [0, 1], or depth below 1.
+      ValueError: a known rate outside [0, 1], or depth below 1.
       TypeError: rate is not a number, or depth is not an integer.
 
     Example:

@@ -40,7 +40,7 @@ def dropconnect_dense(
       x: floating array (*batch, in).
       kernel: floating array (in, out).
       rate: probability of dropping a weight, in [0, 1]: 0 is a dense layer, 1 leaves
-        the bias. A traced rate is clipped to [0, 1]; no gradient reaches it.
+        the bias. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
       bias: floating array (out,), or None.
       precision: that of `jax.lax.dot_general`.
 
@@ -48,7 +48,8 @@ def dropconnect_dense(
       Array (*batch, out) of the dtype of x.
 
     Raises:
-      ValueError: rate outside [0, 1], shapes that do not fit, or a batch of keys.
+      ValueError: a known rate outside [0, 1], shapes that do not fit, or a batch of
+        keys.
       TypeError: an array that is not floating, or key is not a key.
 
     Sharp bits: the paper drops biases too, draws a mask for each example, and evaluates

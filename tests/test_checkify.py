@@ -232,3 +232,37 @@ def test_it_is_exported():
     again = jax.export.deserialize(exported.serialize(vjp_order=1))
     expected = jax.jit(loss)(0.5, 0.25)
     np.testing.assert_allclose(again.call(0.5, 0.25), expected, rtol=1e-6)
+
+
+# what the docs say; a rate that is not in the table is clipped, and nan is 1
+NAN_GIVES_NAN = ("gaussian_dropout", "alpha_dropout", "feature_alpha_dropout")
+NAN_GIVES_NAN += ("expected_noise", "early_dropout", "depth_rates")
+# a schedule gives what it was given to the function that clips it
+AS_IT_IS = ("early_dropout", "depth_rates")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_without_checkify_a_bad_traced_amount_does_what_the_docs_say(name):
+    function = name.split(":")[0]
+    draw = jax.jit(lambda amount: jax.tree.leaves(ALL[name](amount))[-1])
+
+    def at(amount):
+        return np.asarray(draw(jnp.float32(amount)))
+
+    if name in SCALED:
+        if function == "poisson_noise":
+            np.testing.assert_array_equal(at(-0.5), X)
+            np.testing.assert_array_equal(at(NAN), X)
+        else:
+            assert np.isnan(at(NAN)).any()
+        if function in ("gaussian_noise", "uniform_noise", "laplace_noise"):
+            np.testing.assert_allclose(at(-0.5) - X, X - at(0.5), atol=1e-6)
+    elif function not in AS_IT_IS:
+        for bad, same in ((-0.5, 0), (-INF, 0), (1.5, 1), (INF, 1)):
+            np.testing.assert_array_equal(at(bad), at(same))
+    if name in RATED and function in NAN_GIVES_NAN:
+        assert np.isnan(at(NAN)).all()
+    elif function == "drop_block":
+        assert not at(NAN).any()
+    elif name in RATED:
+        np.testing.assert_array_equal(at(NAN), at(1))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import jaxnoise as jn
-from jaxnoise import learned, tree, weights
+from jaxnoise import learned, losses, tree, weights
 from jaxnoise.testing import CASES
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
@@ -79,6 +79,25 @@ def test_moments_of_the_docstrings_are_those_of_the_laws(amount):
             assert found == pytest.approx(expected), name
             seen += 1
     assert seen >= 17
+
+
+AMOUNTS = {"rate", "stddev", "scale", "alpha", "beta"}
+
+
+@pytest.mark.parametrize("module", [jn, tree, weights, losses])
+def test_docstrings_say_what_a_traced_amount_does(module):
+    """That it is not refused as a known one is, and what it does instead."""
+    seen = 0
+    for name, function in vars(module).items():
+        if not inspect.isfunction(function) or name.startswith("_"):
+            continue
+        for amount in AMOUNTS & set(inspect.signature(function).parameters):
+            text = inspect.getdoc(function)
+            entry = re.search(rf"^  {amount}: (.*?)\n(?=  \w|\n)", text, re.M | re.S)
+            assert "raced" in " ".join(entry[1].split()), f"{name}: {amount}"
+            assert re.search(rf"a known {amount}", text), f"{name}: {amount}"
+            seen += 1
+    assert seen
 
 
 NAMES = [name for case in (*CASES, *WEIGHT_CASES) for name in case.covers]

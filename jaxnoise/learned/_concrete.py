@@ -29,7 +29,7 @@ def concrete_dropout(
       x: floating array of any shape.
       logit_rate: log(p / (1 - p)) of the rate p that is learned, a finite scalar.
       temperature: above 0; 0.1 is usual. The lower, the closer to dropout, and the
-        larger the variance of the gradient.
+        larger the variance of the gradient. A traced one is not checked.
       broadcast_dims: dims that share one draw: the spatial ones, before a convolution.
 
     Returns:
@@ -79,7 +79,8 @@ def concrete_dropout_regularizer(
       logit_rate: log(p / (1 - p)), a finite scalar.
       kernel: the weights W that the noisy units meet, floating (..., K, out): that of
         the dense layer or the convolution that follows.
-      length_scale: l, above 0: the prior of a weight has standard deviation 1 / l.
+      length_scale: l, above 0: the prior of a weight has standard deviation 1 / l. A
+        traced one is not checked.
 
     Returns:
       A scalar in nats, of the dtype of kernel, float32 at least. It counts once for a

@@ -111,8 +111,8 @@ def sample_noise(
       mask, and is clipped to [0, 1]; no gradient reaches it.
 
     Raises:
-      ValueError: a rate outside [0, 1], a bad shape or sharding, a sequence without
-        steps, or a batch of keys.
+      ValueError: a known rate outside [0, 1], a bad shape or sharding, a sequence
+        without steps, or a batch of keys.
       TypeError: key is not a key, a rate not a number, or a sharding not one.
 
     Example:
@@ -246,7 +246,7 @@ def expected_noise(
       Noise with a scalar at the two places, None where the probability is 0.
 
     Raises:
-      ValueError: a probability outside [0, 1].
+      ValueError: a known probability outside [0, 1].
       TypeError: a probability that is not a number.
 
     Example:

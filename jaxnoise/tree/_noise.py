@@ -31,7 +31,8 @@ def dropconnect(
       key: PRNG key, consumed.
       params: any pytree of parameters.
       rate: probability of dropping, in [0, 1]: 0 returns params, 1 makes the chosen
-        leaves zero. A traced rate is clipped to [0, 1]; no gradient reaches it.
+        leaves zero. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches
+        it.
       where: which leaves, by their path: None for every floating one, a regular
         expression that is searched, or a function of the path.
 
@@ -40,8 +41,8 @@ def dropconnect(
       are not chosen are those of params.
 
     Raises:
-      ValueError: rate outside [0, 1], nothing chosen (the message lists the paths), two
-        chosen leaves of the same path, or a batch of keys.
+      ValueError: a known rate outside [0, 1], nothing chosen (the message lists the
+        paths), two chosen leaves of the same path, or a batch of keys.
       TypeError: where is none of the above, or key is not a key.
 
     Sharp bits: where=None drops biases and normalisation scales too. One call is one
@@ -97,7 +98,8 @@ def gaussian_noise(
       key: PRNG key, consumed.
       params: any pytree of parameters.
       stddev: standard deviation, finite and at least 0, in the unit of the weights, or
-        as a fraction of each weight where relative; 0 returns params.
+        as a fraction of each weight where relative; 0 returns params. A traced one is
+        not checked.
       where: which leaves, by their path: None for every floating one, a regular
         expression that is searched, or a function of the path.
       relative: whether stddev is a fraction of each weight.
@@ -107,8 +109,9 @@ def gaussian_noise(
       are not chosen are those of params.
 
     Raises:
-      ValueError: stddev negative or not finite, nothing chosen (the message lists the
-        paths), two chosen leaves of the same path, or a batch of keys.
+      ValueError: a known stddev that is negative or not finite, nothing chosen (the
+        message lists the paths), two chosen leaves of the same path, or a batch of
+        keys.
       TypeError: where is none of the above, or key is not a key.
 
     Sharp bits: where=None adds noise to all that is floating: a running variance may
@@ -148,7 +151,8 @@ def mask(key: jax.Array, params: Any, rate: ArrayLike, *, where: Where = None) -
     Args:
       key: PRNG key, consumed.
       params: any pytree of parameters.
-      rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing.
+      rate: probability of dropping, in [0, 1]: 0 keeps everything, 1 nothing. A traced
+        rate is clipped to [0, 1], nan to 1.
       where: which leaves, by their path: None for every floating one, a regular
         expression that is searched, or a function of the path.
 
@@ -157,8 +161,8 @@ def mask(key: jax.Array, params: Any, rate: ArrayLike, *, where: Where = None) -
       and None in place of all others: what `apply_mask` takes.
 
     Raises:
-      ValueError: rate outside [0, 1], nothing chosen (the message lists the paths), two
-        chosen leaves of the same path, or a batch of keys.
+      ValueError: a known rate outside [0, 1], nothing chosen (the message lists the
+        paths), two chosen leaves of the same path, or a batch of keys.
       TypeError: where is none of the above, or key is not a key.
 
     Example:
@@ -191,15 +195,16 @@ def apply_mask(params: Params, masks: Any, rate: ArrayLike) -> Params:
       params: any pytree of parameters.
       masks: a pytree of the structure of params: a bool array that broadcasts to the
         leaf (True = kept), or None where a leaf is left alone.
-      rate: the probability of dropping that the masks were drawn with, in [0, 1].
+      rate: the probability of dropping that the masks were drawn with, in [0, 1]. A
+        traced rate is clipped to [0, 1], nan to 1.
 
     Returns:
       A pytree like params; each leaf keeps its shape, dtype and sharding. Leaves
       without a mask are those of params.
 
     Raises:
-      ValueError: rate outside [0, 1], masks of another structure, or a mask that does
-        not broadcast to its leaf.
+      ValueError: a known rate outside [0, 1], masks of another structure, or a mask
+        that does not broadcast to its leaf.
       TypeError: a mask that is not bool, or a leaf under a mask that is not floating.
 
     Example:
