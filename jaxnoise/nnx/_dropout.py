@@ -14,7 +14,8 @@ from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, merged
 class Dropout(NoiseLayer):
     """`jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`.
 
-    With a mask of `jaxnoise.dropout_mask` it drops the same units in several calls.
+    Rate 1 drops everything: 1 % is 0.01. With a mask of `jaxnoise.dropout_mask` it
+    drops the same units in several calls.
     """
 
     function = staticmethod(jn.dropout)
