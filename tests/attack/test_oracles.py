@@ -84,7 +84,7 @@ ORACLES = {
     "spatial_dropout": (dropout, (2, 1, 4), RATES),
     "spatial_dropout, channels first": (dropout, (2, 3, 1), RATES),
     "drop_path": (dropout, (2, 1, 1), RATES),
-    "embedding_dropout": (dropout, (2, 1), RATES),
+    "embedding_dropout": (dropout, (2, 1, 1), RATES),
     "alpha_dropout": (alpha_dropout, SHAPE, RATES),
     "feature_alpha_dropout": (alpha_dropout, (2, 1, 4), RATES),
     "gaussian_noise": (added("normal"), SHAPE, SCALES),
@@ -106,7 +106,10 @@ def test_oracles(name):
 
     def call(pick, amount, number):
         x = VALUES[np.frombuffer(pick, np.uint8) % len(VALUES)].reshape(SHAPE)
-        y = np.asarray(noise(jax.random.clone(keys[number]), x, amount))
+        # a table has two dims
+        data = x.reshape(2, -1) if name == "embedding_dropout" else x
+        y = np.asarray(noise(jax.random.clone(keys[number]), data, amount))
+        y = y.reshape(SHAPE)
         own = {name: draw[number] for name, draw in drawn.items()}
         with np.errstate(all="ignore"):
             expected = oracle(x, amount, own)
