@@ -131,11 +131,11 @@ def _within(
     return number
 
 
-def _watched(law: Any, message: str, number: Amount, *others: Amount) -> jax.Array:
+def _watched(law: Any, message: str, *numbers: jax.Array) -> jax.Array:
     # here: jax.extend takes a tenth of a second, which only traced amounts need
     from jaxnoise import _traced
 
-    return _traced.watched(law, message, number, *others)
+    return _traced.watched(law, message, *numbers)
 
 
 def _scalar(function: str, name: str, value: Any) -> Amount:

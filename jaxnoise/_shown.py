@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 _LONGEST = 80
 
 
 def shown(value: Any) -> str:
     """`repr` of a small value; what kind of thing a large one is."""
-    if _is_array(value) and not isinstance(value, jax.core.Tracer) and value.size != 1:
+    if _is_array(value) and not isinstance(value, Tracer) and value.size != 1:
         return f"an array of dtype {value.dtype} and shape {value.shape}"
     try:
         return short(_SMALL.repr(value))
@@ -51,7 +52,7 @@ class _Small(reprlib.Repr):
         self.maxlevel, self.maxother, self.maxstring = 2, _LONGEST, _LONGEST
 
     def repr1(self, x, level):
-        if isinstance(x, jax.core.Tracer):
+        if isinstance(x, Tracer):
             return f"a traced {x.dtype}[{','.join(map(str, x.shape))}]"
         if _is_array(x) and x.size != 1:
             return f"{x.dtype}[{','.join(map(str, x.shape))}]"

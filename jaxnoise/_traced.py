@@ -31,14 +31,14 @@ class Law(Protocol):
     def holds(self, *numbers: Any) -> Any: ...
 
 
-def watched(law: Law, message: str, number: jax.Array, *others: jax.Array) -> jax.Array:
-    """The number as it is; under checkify, an error where the law does not hold.
+def watched(law: Law, message: str, *numbers: jax.Array) -> jax.Array:
+    """The first number as it is; under checkify, an error where the law does not hold.
 
     Args:
-      law: of the number and the others, scalars all.
+      law: of the numbers, which are scalars.
       message: the error, with "{}" for each of them.
+      *numbers: of which one at least is traced.
     """
-    numbers = map(jnp.asarray, (number, *others))
     return _watched.bind(*numbers, law=law, message=message)
 
 

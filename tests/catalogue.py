@@ -86,10 +86,12 @@ def functions() -> dict[str, Callable[..., Any]]:
 
 
 def _call(case, key, x):
+    noise = case.noise
     if case.name == "embedding_dropout":
-        table = x.reshape(len(x), -1)
-        return case.noise(key, table, case.amounts[-1]).reshape(x.shape)
-    return case.noise(key, x, case.amounts[-1])
+        # a table has two dims: one for each of the dims in between
+        for _ in range(x.ndim - 2):
+            noise = jax.vmap(noise, in_axes=(None, 1, None), out_axes=1)
+    return noise(key, x, case.amounts[-1])
 
 
 def layers(api: str) -> dict[str, Callable[..., Any]]:
