@@ -90,8 +90,9 @@ def train(
 
 
 def progress_label(trainer: Trainer, history: History) -> str:
+    """The epoch, its mean score in training so far, and the last held-out one."""
     level = trainer.corpus.level
-    step, nats = history.train[-1]
+    step, nats = by_epoch(history.train, trainer.segments)[-1]
     label = f"epoch {(step - 1) // trainer.segments + 1}, {UNITS[level]}: "
     label += f"train {measure(nats, level):.3f}"
     if history.valid:

@@ -303,6 +303,16 @@ def test_epochs_are_averaged_over_their_steps():
     assert lm.by_epoch(chunks, 3) == [(3, 2.0), (6, 3.0)]
 
 
+def test_the_printed_training_score_is_that_of_the_picture():
+    """The mean of the epoch, not the score of the last few steps."""
+    trainer, nats = make_trainer(), math.log(2)
+    epoch = trainer.segments
+    chunks = [(epoch, 9 * nats), (epoch + 1, 4 * nats), (epoch + 3, nats)]
+    history = training.History(chunks, [(epoch, 3 * nats)])
+    label = lm.progress_label(trainer, history)
+    assert label == "epoch 2, bits per character: train 2.000, valid 3.000"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
