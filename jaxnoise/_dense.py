@@ -1,4 +1,4 @@
-"""What dense layers with noise have in common: their checks and their product.
+"""What dense layers with noise have in common: checks, the product, initial means.
 
 Noise on a kernel is drawn and added in the precision of the kernel's noise (float32,
 float64 for a float64 kernel), rounded once to the dtype of x, and multiplied in it.
@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -84,3 +85,15 @@ def normal_around(
     noisy = variance > jnp.finfo(wide).tiny
     stddev = jnp.where(noisy, jnp.sqrt(jnp.where(noisy, variance, 1)), 0)
     return (mean.astype(wide) + stddev * n).astype(dtype)
+
+
+def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
+    """The initial means of NoisyNet: uniform on [-bound, bound)."""
+
+    def init(
+        key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None
+    ) -> jax.Array:
+        drawn = _random.uniform(key, shape, np.dtype(np.float32), -1, out_sharding)
+        return (np.float32(bound) * drawn).astype(dtype or np.float32)
+
+    return init

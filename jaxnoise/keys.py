@@ -20,18 +20,20 @@ level, such as a sample of Monte-Carlo dropout within a step, fold in once more:
 `step_key(step_key(noise, step), sample)`.
 """
 
-import hashlib
-from collections.abc import Iterable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _integers, _shown
+from jaxnoise import _check, _integers, _names, _shown
 
-STEPS = 2**32  # what fold_in tells apart
+__all__ = [
+    "named_key",
+    "step_key",
+]
+
+_STEPS = 2**32  # what fold_in tells apart
 
 
 def step_key(key: jax.Array, step: ArrayLike) -> jax.Array:
@@ -106,35 +108,14 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
             f"keys.named_key: name must be a string, got {_shown.shown(name)}. For "
             f"the number of a step use keys.step_key."
         )
-    return _fold_words(key, words_of([name]))[0]
+    return _fold_words(key, _names.words_of([name]))[0]
 
 
-def words_of(names: Iterable[str]) -> np.ndarray:
-    """What is folded in for each name, uint32 (names, 2)."""
-    # names of files may hold what is no character, a lone surrogate
-    encoded = (name.encode("utf-8", "surrogatepass") for name in names)
-    digests = b"".join(hashlib.sha256(name).digest()[:8] for name in encoded)
-    return np.frombuffer(digests, "<u4").astype(np.uint32).reshape(-1, 2)
-
-
-def fold_words(key: jax.Array, words: ArrayLike) -> jax.Array:
-    """The keys of all names that `words_of` was given, as one array of keys."""
-
-    def fold(pair):
-        return jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
-
-    if str(jax.random.key_impl(key)) == "threefry2x32":
-        # hundreds of names one by one would compile for a minute
-        return jax.vmap(fold)(words)
-    # vmap gives other keys than a loop for some implementations, such as unsafe_rbg
-    return jax.lax.map(fold, words)
-
-
-_fold_words = jax.jit(fold_words)
+_fold_words = jax.jit(_names.fold_words)
 
 
 def _step(value: ArrayLike) -> ArrayLike:
-    """An integer in [0, STEPS), as uint32 where it is known."""
+    """An integer in [0, _STEPS), as uint32 where it is known."""
     if not isinstance(value, np.ndarray | jax.Array):
         value = _integers.integer("keys.step_key", "step", value)
     elif not jnp.issubdtype(value.dtype, jnp.integer):
@@ -149,6 +130,10 @@ def _step(value: ArrayLike) -> ArrayLike:
         )
     if isinstance(value, Tracer):
         return value
-    if not 0 <= int(value) < STEPS:
+    if not 0 <= int(value) < _STEPS:
         raise ValueError(f"keys.step_key: step must be in [0, 2^32), got {value}.")
     return np.uint32(value)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,6 +17,13 @@ from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dims, _random
 
+__all__ = [
+    "ar",
+    "fraternal",
+    "r_drop",
+    "tar",
+]
+
 
 def r_drop(logits1: ArrayLike, logits2: ArrayLike, *, axis: int = -1) -> jax.Array:
     """Symmetric Kullback-Leibler divergence of two predictions: the R-Drop loss.
@@ -224,3 +231,7 @@ def _difference(a, b):
     infinite = jnp.isinf(a) | jnp.isinf(b)
     change = jnp.where(infinite, 0, a) - jnp.where(infinite, 0, b)
     return change, infinite & (a != b)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -23,9 +23,21 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxnoise import _arrays, _check, _dims, _integers, _random, _shown, _uncertainty
-from jaxnoise._uncertainty import mutual_information as mutual_information
-from jaxnoise._uncertainty import predictive_entropy as predictive_entropy
-from jaxnoise._uncertainty import variation_ratio as variation_ratio
+from jaxnoise._uncertainty import (
+    mutual_information,
+    predictive_entropy,
+    variation_ratio,
+)
+
+__all__ = [
+    "expected_calibration_error",
+    "mean",
+    "mutual_information",
+    "predict",
+    "predictive_entropy",
+    "std",
+    "variation_ratio",
+]
 
 
 def predict(
@@ -301,3 +313,7 @@ def _calibration(predictions, labels, *, n_bins, from_logits, dim):
 @jax.jit
 def _extent(labels):
     return labels.min(), labels.max()
+
+
+def __dir__() -> list[str]:
+    return __all__

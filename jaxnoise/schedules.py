@@ -17,6 +17,14 @@ from jax.typing import ArrayLike
 
 from jaxnoise import _check, _integers, _shown
 
+__all__ = [
+    "Schedule",
+    "curriculum_dropout",
+    "depth_rates",
+    "early_dropout",
+    "late_dropout",
+]
+
 Schedule = Callable[[ArrayLike], jax.Array]
 
 
@@ -201,3 +209,7 @@ def _step(function: str, step: ArrayLike) -> jax.Array:
     # too small a type could not be compared with the number of steps
     wide = np.int32 if jnp.issubdtype(array.dtype, np.integer) else np.float32
     return array if array.dtype.itemsize >= 4 else array.astype(wide)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,15 +5,17 @@ weights of any other layer, or of a whole model, is in `jaxnoise.tree`; noise wi
 learned law and a regulariser for it, flipout among it, in `jaxnoise.learned`.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dense, _mask, _random, _sharding, _wall
+
+__all__ = [
+    "dropconnect_dense",
+    "noisy_dense",
+]
 
 
 def dropconnect_dense(
@@ -133,18 +135,6 @@ def noisy_dense(
     return _noisy(key, x, kernel, sigma, bias, bias_sigma, precision=precision)
 
 
-def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
-    """The initial means of NoisyNet: uniform on [-bound, bound)."""
-
-    def init(
-        key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None
-    ) -> jax.Array:
-        drawn = _random.uniform(key, shape, np.dtype(np.float32), -1, out_sharding)
-        return (np.float32(bound) * drawn).astype(dtype or np.float32)
-
-    return init
-
-
 @_random.noise
 def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
     sharding = _sharding.like(kernel, kernel.shape)
@@ -182,3 +172,7 @@ def _factor(key, size, dtype, sharding):
         return jnp.sign(n) * jnp.sqrt(jnp.abs(n))
 
     return _wall.materialised(drawn, key)
+
+
+def __dir__() -> list[str]:
+    return __all__

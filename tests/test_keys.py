@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnoise import keys, tree
+from jaxnoise import _names, keys, tree
 
 # for jax.random.key(0); once released, they must not change
 NAMED = {
@@ -84,7 +84,7 @@ def test_order_and_company_of_names_do_not_matter(key):
     names = ["params", "noise", "order", "a", "b", "a/b", "ab", "A", "a ", ""]
     alone = {name: data(keys.named_key(key, name)) for name in names}
     assert alone == {name: data(keys.named_key(key, name)) for name in reversed(names)}
-    together = keys.fold_words(key, keys.words_of(names))
+    together = _names.fold_words(key, _names.words_of(names))
     assert data(together) == list(alone.values())
     assert len({tuple(pair) for pair in alone.values()}) == len(names)
 

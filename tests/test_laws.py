@@ -1,7 +1,6 @@
 """Every law over every function of the table, and the table over every function."""
 
 import inspect
-import types
 
 import pytest
 
@@ -12,11 +11,7 @@ from jaxnoise.testing.__main__ import CASES as ALL_CASES
 from jaxnoise.testing._fingerprint import measured, recorded
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
-PUBLIC = {
-    name
-    for name, value in vars(jn).items()
-    if not name.startswith("_") and not isinstance(value, types.ModuleType)
-}
+PUBLIC = set(jn.__all__)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -31,10 +26,8 @@ def test_every_public_function_has_a_row():
     draws = {
         f"{module.__name__.rpartition('.')[2]}.{name}"
         for module in (learned, tree, weights)
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__.startswith(module.__name__)
-        if next(iter(inspect.signature(value).parameters)) == "key"
-        if not name.startswith("_")
+        for name in module.__all__
+        if next(iter(inspect.signature(getattr(module, name)).parameters)) == "key"
     }
     # what makes a key, and a mask for `dropconnect` to be equal to
     draws -= {"tree.leaf_key", "tree.mask"}

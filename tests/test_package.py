@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -22,12 +23,48 @@ def run(code: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+PUBLIC = (
+    *("keys", "learned", "linen", "losses", "mc", "nnx", "recurrent", "schedules"),
+    *("testing", "tree", "weights"),
+)
+
+
 def test_import_brings_neither_flax_nor_chex_nor_optax():
+    """Nor does `import *`; each module comes when it is asked for."""
     loaded = run(
         "import sys, jaxnoise\n"
-        "print([m for m in ('flax', 'chex', 'optax', 'orbax') if m in sys.modules])"
+        "from jaxnoise import *\n"
+        "heavy = ('flax', 'chex', 'optax', 'orbax')\n"
+        "print([m for m in heavy if m in sys.modules], callable(drop_path))\n"
+        f"for name in {PUBLIC}:\n"
+        "    assert f'jaxnoise.{name}' == getattr(jaxnoise, name).__name__\n"
+        "print('flax' in sys.modules)"
     )
-    assert loaded.strip() == "[]"
+    assert loaded.split("\n") == ["[] True", "True", ""]
+
+
+def test_dir_and_help_show_what_is_public():
+    assert dir(jn) == sorted([*jn.__all__, *PUBLIC, "__version__"])
+    shown = pydoc.plain(pydoc.render_doc(jn)).partition("FUNCTIONS")[2]
+    for name in jn.__all__:
+        assert re.search(rf"^ +{name}\(key, |^ +{name}\($|^ +apply_mask", shown, re.M)
+    with pytest.raises(AttributeError, match="'jaxnoise' has no attribute 'droput'"):
+        _ = jn.droput  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_module_says_what_is_public(name):
+    """In `__all__` and in `dir`: all that it defines or gathers, and nothing else."""
+    module = importlib.import_module(f"jaxnoise.{name}")
+    assert sorted(module.__all__) == dir(module)
+    own = {
+        key
+        for key, value in vars(module).items()
+        if not (key.startswith("_") or inspect.ismodule(value))
+        if getattr(value, "__module__", "jaxnoise").startswith("jaxnoise")
+    }
+    aliases = {"Schedule"} if name == "schedules" else set()
+    assert own | aliases == set(module.__all__)
 
 
 def test_linen_and_nnx_do_not_import_each_other():

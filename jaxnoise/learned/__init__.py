@@ -15,17 +15,29 @@ The layers are `ConcreteDropout`, `VariationalDense`, `SparseVariationalDense` a
 `FlipoutDense` in `jaxnoise.linen` and `jaxnoise.nnx`.
 """
 
-from jaxnoise.learned._concrete import concrete_dropout as concrete_dropout
-from jaxnoise.learned._concrete import (
-    concrete_dropout_regularizer as concrete_dropout_regularizer,
-)
-from jaxnoise.learned._flipout import flipout_dense as flipout_dense
-from jaxnoise.learned._flipout import gaussian_kl as gaussian_kl
-from jaxnoise.learned._sparse import prune as prune
-from jaxnoise.learned._sparse import sparse_log_alpha as sparse_log_alpha
+from jaxnoise.learned._concrete import concrete_dropout, concrete_dropout_regularizer
+from jaxnoise.learned._flipout import flipout_dense, gaussian_kl
 from jaxnoise.learned._sparse import (
-    sparse_variational_dense as sparse_variational_dense,
+    prune,
+    sparse_log_alpha,
+    sparse_variational_dense,
+    sparsity,
 )
-from jaxnoise.learned._sparse import sparsity as sparsity
-from jaxnoise.learned._variational import variational_dense as variational_dense
-from jaxnoise.learned._variational import variational_kl as variational_kl
+from jaxnoise.learned._variational import variational_dense, variational_kl
+
+__all__ = [
+    "concrete_dropout",
+    "concrete_dropout_regularizer",
+    "flipout_dense",
+    "gaussian_kl",
+    "prune",
+    "sparse_log_alpha",
+    "sparse_variational_dense",
+    "sparsity",
+    "variational_dense",
+    "variational_kl",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,35 +1,67 @@
 """jaxnoise as `flax.linen` layers."""
 
-from jaxnoise.linen._activation import RReLU as RReLU
-from jaxnoise.linen._cells import GRUCell as GRUCell
-from jaxnoise.linen._cells import LSTMCell as LSTMCell
-from jaxnoise.linen._cells import SimpleCell as SimpleCell
-from jaxnoise.linen._dropout import AlphaDropout as AlphaDropout
-from jaxnoise.linen._dropout import Dropout as Dropout
-from jaxnoise.linen._dropout import FeatureAlphaDropout as FeatureAlphaDropout
-from jaxnoise.linen._dropout_wrapper import DropoutNoise as DropoutNoise
-from jaxnoise.linen._dropout_wrapper import DropoutWrapper as DropoutWrapper
-from jaxnoise.linen._embed import Embed as Embed
-from jaxnoise.linen._gaussian import GaussianDropout as GaussianDropout
-from jaxnoise.linen._gaussian import GaussianNoise as GaussianNoise
-from jaxnoise.linen._gaussian import LaplaceNoise as LaplaceNoise
-from jaxnoise.linen._gaussian import RealGaussianDropout as RealGaussianDropout
-from jaxnoise.linen._gaussian import UniformNoise as UniformNoise
-from jaxnoise.linen._image import PoissonNoise as PoissonNoise
-from jaxnoise.linen._image import SaltAndPepper as SaltAndPepper
-from jaxnoise.linen._image import SpeckleNoise as SpeckleNoise
-from jaxnoise.linen._learned import ConcreteDropout as ConcreteDropout
-from jaxnoise.linen._learned import FlipoutDense as FlipoutDense
-from jaxnoise.linen._learned import SparseVariationalDense as SparseVariationalDense
-from jaxnoise.linen._learned import VariationalDense as VariationalDense
-from jaxnoise.linen._recurrent import RNN as RNN
-from jaxnoise.linen._replace import replace_dropout as replace_dropout
-from jaxnoise.linen._structured import DropBlock as DropBlock
-from jaxnoise.linen._structured import DropPath as DropPath
-from jaxnoise.linen._structured import SpatialDropout as SpatialDropout
-from jaxnoise.linen._text import NeftuneNoise as NeftuneNoise
-from jaxnoise.linen._text import TokenDropout as TokenDropout
-from jaxnoise.linen._weights import DropConnectDense as DropConnectDense
-from jaxnoise.linen._weights import NoisyDense as NoisyDense
-from jaxnoise.linen._zoneout_wrapper import ZoneoutNoise as ZoneoutNoise
-from jaxnoise.linen._zoneout_wrapper import ZoneoutWrapper as ZoneoutWrapper
+from jaxnoise.linen._activation import RReLU
+from jaxnoise.linen._cells import GRUCell, LSTMCell, SimpleCell
+from jaxnoise.linen._dropout import AlphaDropout, Dropout, FeatureAlphaDropout
+from jaxnoise.linen._dropout_wrapper import DropoutNoise, DropoutWrapper
+from jaxnoise.linen._embed import Embed
+from jaxnoise.linen._gaussian import (
+    GaussianDropout,
+    GaussianNoise,
+    LaplaceNoise,
+    RealGaussianDropout,
+    UniformNoise,
+)
+from jaxnoise.linen._image import PoissonNoise, SaltAndPepper, SpeckleNoise
+from jaxnoise.linen._learned import (
+    ConcreteDropout,
+    FlipoutDense,
+    SparseVariationalDense,
+    VariationalDense,
+)
+from jaxnoise.linen._recurrent import RNN
+from jaxnoise.linen._replace import replace_dropout
+from jaxnoise.linen._structured import DropBlock, DropPath, SpatialDropout
+from jaxnoise.linen._text import NeftuneNoise, TokenDropout
+from jaxnoise.linen._weights import DropConnectDense, NoisyDense
+from jaxnoise.linen._zoneout_wrapper import ZoneoutNoise, ZoneoutWrapper
+
+__all__ = [
+    "RNN",
+    "AlphaDropout",
+    "ConcreteDropout",
+    "DropBlock",
+    "DropConnectDense",
+    "DropPath",
+    "Dropout",
+    "DropoutNoise",
+    "DropoutWrapper",
+    "Embed",
+    "FeatureAlphaDropout",
+    "FlipoutDense",
+    "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
+    "LSTMCell",
+    "LaplaceNoise",
+    "NeftuneNoise",
+    "NoisyDense",
+    "PoissonNoise",
+    "RReLU",
+    "RealGaussianDropout",
+    "SaltAndPepper",
+    "SimpleCell",
+    "SparseVariationalDense",
+    "SpatialDropout",
+    "SpeckleNoise",
+    "TokenDropout",
+    "UniformNoise",
+    "VariationalDense",
+    "ZoneoutNoise",
+    "ZoneoutWrapper",
+    "replace_dropout",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -207,7 +207,7 @@ class NoisyDense(DenseLayer):
 
     @nn.nowrap
     def initializers(self, inputs: int) -> tuple[Initializer, Initializer]:
-        means = weights.symmetric_uniform(1 / np.sqrt(inputs))
+        means = _dense.symmetric_uniform(1 / np.sqrt(inputs))
         return self.kernel_init or means, self.bias_init or means
 
     @nn.nowrap

@@ -1,30 +1,60 @@
 """jaxnoise as `flax.nnx` layers."""
 
-from jaxnoise.nnx._activation import RReLU as RReLU
-from jaxnoise.nnx._cells import GRUCell as GRUCell
-from jaxnoise.nnx._cells import LSTMCell as LSTMCell
-from jaxnoise.nnx._dropout import AlphaDropout as AlphaDropout
-from jaxnoise.nnx._dropout import Dropout as Dropout
-from jaxnoise.nnx._dropout import FeatureAlphaDropout as FeatureAlphaDropout
-from jaxnoise.nnx._embed import Embed as Embed
-from jaxnoise.nnx._gaussian import GaussianDropout as GaussianDropout
-from jaxnoise.nnx._gaussian import GaussianNoise as GaussianNoise
-from jaxnoise.nnx._gaussian import LaplaceNoise as LaplaceNoise
-from jaxnoise.nnx._gaussian import RealGaussianDropout as RealGaussianDropout
-from jaxnoise.nnx._gaussian import UniformNoise as UniformNoise
-from jaxnoise.nnx._image import PoissonNoise as PoissonNoise
-from jaxnoise.nnx._image import SaltAndPepper as SaltAndPepper
-from jaxnoise.nnx._image import SpeckleNoise as SpeckleNoise
-from jaxnoise.nnx._learned import ConcreteDropout as ConcreteDropout
-from jaxnoise.nnx._learned import FlipoutDense as FlipoutDense
-from jaxnoise.nnx._learned import SparseVariationalDense as SparseVariationalDense
-from jaxnoise.nnx._learned import VariationalDense as VariationalDense
-from jaxnoise.nnx._recurrent import RNN as RNN
-from jaxnoise.nnx._replace import replace_dropout as replace_dropout
-from jaxnoise.nnx._structured import DropBlock as DropBlock
-from jaxnoise.nnx._structured import DropPath as DropPath
-from jaxnoise.nnx._structured import SpatialDropout as SpatialDropout
-from jaxnoise.nnx._text import NeftuneNoise as NeftuneNoise
-from jaxnoise.nnx._text import TokenDropout as TokenDropout
-from jaxnoise.nnx._weights import DropConnectDense as DropConnectDense
-from jaxnoise.nnx._weights import NoisyDense as NoisyDense
+from jaxnoise.nnx._activation import RReLU
+from jaxnoise.nnx._cells import GRUCell, LSTMCell
+from jaxnoise.nnx._dropout import AlphaDropout, Dropout, FeatureAlphaDropout
+from jaxnoise.nnx._embed import Embed
+from jaxnoise.nnx._gaussian import (
+    GaussianDropout,
+    GaussianNoise,
+    LaplaceNoise,
+    RealGaussianDropout,
+    UniformNoise,
+)
+from jaxnoise.nnx._image import PoissonNoise, SaltAndPepper, SpeckleNoise
+from jaxnoise.nnx._learned import (
+    ConcreteDropout,
+    FlipoutDense,
+    SparseVariationalDense,
+    VariationalDense,
+)
+from jaxnoise.nnx._recurrent import RNN
+from jaxnoise.nnx._replace import replace_dropout
+from jaxnoise.nnx._structured import DropBlock, DropPath, SpatialDropout
+from jaxnoise.nnx._text import NeftuneNoise, TokenDropout
+from jaxnoise.nnx._weights import DropConnectDense, NoisyDense
+
+__all__ = [
+    "RNN",
+    "AlphaDropout",
+    "ConcreteDropout",
+    "DropBlock",
+    "DropConnectDense",
+    "DropPath",
+    "Dropout",
+    "Embed",
+    "FeatureAlphaDropout",
+    "FlipoutDense",
+    "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
+    "LSTMCell",
+    "LaplaceNoise",
+    "NeftuneNoise",
+    "NoisyDense",
+    "PoissonNoise",
+    "RReLU",
+    "RealGaussianDropout",
+    "SaltAndPepper",
+    "SparseVariationalDense",
+    "SpatialDropout",
+    "SpeckleNoise",
+    "TokenDropout",
+    "UniformNoise",
+    "VariationalDense",
+    "replace_dropout",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

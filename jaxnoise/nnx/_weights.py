@@ -199,7 +199,7 @@ class NoisyDense(DenseLayer):
         _check.magnitude("NoisyDense", "sigma0", sigma0)
         # a wrong width is told by the base
         bound = 1 / math.sqrt(max(in_features, 1))
-        means = weights.symmetric_uniform(bound)
+        means = _dense.symmetric_uniform(bound)
         param_dtype = options.get("param_dtype", jnp.float32)
         options["kernel_init"] = options.get("kernel_init") or means
         options["bias_init"] = options.get("bias_init") or means

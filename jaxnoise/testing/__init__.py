@@ -4,11 +4,21 @@
 them over all functions of jaxnoise, on the backend that JAX has.
 """
 
-from jaxnoise.testing._case import Case as Case
-from jaxnoise.testing._case import LawError as LawError
-from jaxnoise.testing._cases import CASES as CASES
-from jaxnoise.testing._check_noise import LAWS as LAWS
-from jaxnoise.testing._check_noise import Outcome as Outcome
-from jaxnoise.testing._check_noise import Report as Report
-from jaxnoise.testing._check_noise import check_noise as check_noise
-from jaxnoise.testing._check_noise import run_law as run_law
+from jaxnoise.testing._case import Case, LawError
+from jaxnoise.testing._cases import CASES
+from jaxnoise.testing._check_noise import LAWS, Outcome, Report, check_noise, run_law
+
+__all__ = [
+    "CASES",
+    "LAWS",
+    "Case",
+    "LawError",
+    "Outcome",
+    "Report",
+    "check_noise",
+    "run_law",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

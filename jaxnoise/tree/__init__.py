@@ -22,8 +22,17 @@ chosen or not: integers, PRNG keys, Python numbers, activation functions. It is 
 that nothing at all is chosen, but for a tree without leaves and where=None.
 """
 
-from jaxnoise.tree._leaves import leaf_key as leaf_key
-from jaxnoise.tree._noise import apply_mask as apply_mask
-from jaxnoise.tree._noise import dropconnect as dropconnect
-from jaxnoise.tree._noise import gaussian_noise as gaussian_noise
-from jaxnoise.tree._noise import mask as mask
+from jaxnoise.tree._leaves import leaf_key
+from jaxnoise.tree._noise import apply_mask, dropconnect, gaussian_noise, mask
+
+__all__ = [
+    "apply_mask",
+    "dropconnect",
+    "gaussian_noise",
+    "leaf_key",
+    "mask",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxnoise import _check, _shown, keys
+from jaxnoise import _check, _names, _shown
 
 Where = str | re.Pattern[str] | Callable[[str], object] | None
 
@@ -56,13 +56,13 @@ def leaf_key(key: jax.Array, path: str) -> jax.Array:
 
 def leaf_keys(key: jax.Array, paths: Iterable[str]) -> jax.Array:
     """The keys of several leaves, as one array of keys."""
-    return _folded(key, keys.words_of(paths))
+    return _folded(key, _names.words_of(paths))
 
 
 @jax.jit
 def _folded(key, words):
     # unlike fold_in, split marks the key as used for JAX's check of key reuse
-    return keys.fold_words(jax.random.split(key, 1)[0], words)
+    return _names.fold_words(jax.random.split(key, 1)[0], words)
 
 
 def flatten(params: Any) -> tuple[list[str], list[Any], Any]:
