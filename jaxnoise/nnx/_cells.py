@@ -4,19 +4,41 @@ Parameters have the names, shapes and initial values of the cells of the same na
 flax. Noise is a value that a cell is called with.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, Unpack
 
 import jax
 from flax import nnx
+from flax.typing import Dtype, Initializer, PromoteDtypeFn
 from jax.typing import ArrayLike
 
 from jaxnoise import recurrent
+from jaxnoise.nnx._signature import ConstructorSignature
 from jaxnoise.recurrent._layer import RATES, CellLayer, rates
+
+
+class CellOptions(TypedDict, total=False):
+    """What the cells of flax take beside their widths and their rngs."""
+
+    gate_fn: Callable[..., Any]
+    activation_fn: Callable[..., Any]
+    kernel_init: Initializer
+    recurrent_kernel_init: Initializer
+    bias_init: Initializer
+    dtype: Dtype | None
+    param_dtype: Dtype
+    carry_init: Initializer | None
+    promote_dtype: PromoteDtypeFn
+    keep_rngs: bool
+    kernel_metadata: Mapping[str, Any]
+    recurrent_kernel_metadata: Mapping[str, Any]
+    bias_metadata: Mapping[str, Any]
 
 
 class NoiseCell(CellLayer):
     """What the cells have in common, in front of a cell of flax."""
 
+    __signature__ = ConstructorSignature()
     _features_name = "hidden_features"
     runner = "jaxnoise.nnx.RNN"
 
@@ -54,7 +76,8 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
       deterministic: True for no noise, where none is passed; `model.eval()` and
         `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
         not 0 is a ValueError.
-      **options: those of `flax.nnx.LSTMCell`, `rngs` among them.
+      rngs: where the parameters take their keys from.
+      **options: the others of `flax.nnx.LSTMCell`.
 
     Example:
       >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
@@ -85,9 +108,11 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
         per_step: bool = False,
         batch_shared: bool = False,
         deterministic: bool | None = False,
-        **options: Any,
+        rngs: nnx.Rngs,
+        **options: Unpack[CellOptions],
     ):
-        nnx.LSTMCell.__init__(self, in_features, hidden_features, **options)
+        sizes = in_features, hidden_features
+        nnx.LSTMCell.__init__(self, *sizes, rngs=rngs, **options)
         self._keep(locals())
 
     def weights(self, inputs: jax.Array) -> recurrent.Weights:
@@ -116,7 +141,8 @@ class GRUCell(NoiseCell, nnx.GRUCell):
       deterministic: True for no noise, where none is passed; `model.eval()` and
         `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
         not 0 is a ValueError.
-      **options: those of `flax.nnx.GRUCell`, `rngs` among them.
+      rngs: where the parameters take their keys from.
+      **options: the others of `flax.nnx.GRUCell`.
 
     Example:
       >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
@@ -145,9 +171,11 @@ class GRUCell(NoiseCell, nnx.GRUCell):
         per_step: bool = False,
         batch_shared: bool = False,
         deterministic: bool | None = False,
-        **options: Any,
+        rngs: nnx.Rngs,
+        **options: Unpack[CellOptions],
     ):
-        nnx.GRUCell.__init__(self, in_features, hidden_features, **options)
+        sizes = in_features, hidden_features
+        nnx.GRUCell.__init__(self, *sizes, rngs=rngs, **options)
         self._keep(locals())
 
     def weights(self, inputs: jax.Array) -> recurrent.Weights:

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxnoise import _layer, _shown
+from jaxnoise.nnx._signature import ConstructorSignature
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 
@@ -30,6 +31,8 @@ class NoiseLayer(_layer.FunctionLayer, nnx.Module):
     A child has the pure `function`, sets an attribute for each of its parameters after
     the key and x, and then calls `super().__init__(**options)`.
     """
+
+    __signature__ = ConstructorSignature()
 
     def __init__(
         self,

@@ -1,17 +1,31 @@
 """The layer that runs a cell over a sequence, with noise drawn once and outside."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
 import jax
 from flax import nnx
 
 from jaxnoise import recurrent
 from jaxnoise.nnx._noise_layer import checked_source, key_from, merged
+from jaxnoise.nnx._signature import ConstructorSignature
 from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import over_time
 
 # none of the numbers that the places of the noise fold into the same key
 _CARRY = 0x6361_7272
+
+
+class RNNOptions(TypedDict, total=False):
+    """What `flax.nnx.RNN` takes beside its cell and its rngs."""
+
+    time_major: bool
+    return_carry: bool
+    reverse: bool
+    keep_order: bool
+    unroll: int
+    state_axes: Mapping[str, int | type[nnx.Carry] | None] | None
+    broadcast_rngs: nnx.filterlib.Filter
 
 
 class RNN(nnx.RNN):
@@ -31,7 +45,8 @@ class RNN(nnx.RNN):
         random: from the stream `carry`, or else from key 0. True for keys given at the
         call only.
       forward_mode: True for a plain scan, which `jax.jvp` can differentiate as well.
-      **options: those of `flax.nnx.RNN`.
+      **options: time_major, return_carry, reverse, keep_order, unroll, state_axes and
+        broadcast_rngs, as in `flax.nnx.RNN`.
 
     Example:
       >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
@@ -44,6 +59,8 @@ class RNN(nnx.RNN):
       (False, True)
     """
 
+    __signature__ = ConstructorSignature()
+
     def __init__(
         self,
         cell: Any,
@@ -52,7 +69,7 @@ class RNN(nnx.RNN):
         rng_collection: str = "dropout",
         rngs: nnx.Rngs | bool = True,
         forward_mode: bool = False,
-        **options: Any,
+        **options: Unpack[RNNOptions],
     ):
         carry_rngs = rngs
         if isinstance(rngs, nnx.Rngs) and not _has_stream(rngs, "carry"):
