@@ -40,7 +40,8 @@ def spatial(
     if channel < batch:
         raise ValueError(
             f"{function}: channel_axis must not be one of the {batch} leading batch "
-            f"dims, got {axis}. Channels first is channel_axis={batch}."
+            f"dims, got {axis}. Channels first is channel_axis={batch}, and for one "
+            f"example without a batch dim channel_axis=0, batch_dims=0."
         )
     found = tuple(dim for dim in range(batch, x.ndim) if dim != channel)
     if not found:

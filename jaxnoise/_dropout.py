@@ -273,6 +273,10 @@ def feature_alpha_dropout(
         keys.
       TypeError: x is not floating, or key is not a key.
 
+    Sharp bits: inside `jax.vmap` over examples, as in equinox, x has no batch dim: pass
+    `batch_dims=0`, and a key for each example. With 1 the first dim of x passes for the
+    batch.
+
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
       >>> x = jnp.ones((2, 4, 4, 3))

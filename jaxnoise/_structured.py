@@ -45,6 +45,11 @@ def spatial_dropout(
         keys.
       TypeError: x is not floating or complex, or key is not a key.
 
+    Sharp bits: inside `jax.vmap` over examples, as in equinox, x has no batch dim: pass
+    `batch_dims=0`, and a key for each example. With 1 the first dim of x passes for the
+    batch: of (channels, height, width) columns are dropped, of (height, width,
+    channels) rows.
+
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
       >>> x = jnp.ones((2, 5, 5, 3))
@@ -87,10 +92,19 @@ def drop_path(
         keys.
       TypeError: x is not floating or complex, or key is not a key.
 
+    Sharp bits: inside `jax.vmap` over examples, as in equinox, x has no batch dim: pass
+    `batch_dims=0`, and a key for each example. With 1 the first dim of x passes for the
+    batch: of (tokens, features) tokens are dropped.
+
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn
       >>> y = jn.drop_path(jax.random.key(0), jnp.ones((4, 3)), 0.5)
       >>> bool((y == y[:, :1]).all())
+      True
+      >>> keys = jax.random.split(jax.random.key(0), 8)
+      >>> example = lambda key, x: jn.drop_path(key, x, 0.5, batch_dims=0)
+      >>> y = jax.vmap(example)(keys, jnp.ones((8, 5, 3)))
+      >>> bool((y == y[:, :1, :1]).all())  # an example is dropped as a whole
       True
 
     Reference: Huang, Sun, Liu, Sedra, Weinberger, Deep networks with stochastic depth,
@@ -150,7 +164,9 @@ def drop_block(
     Sharp bits: sum(M) is a sum over each example: with examples split over devices it
     costs a reduction, with whole examples on each device nothing. Of a symbolic size
     gamma is a float32 number, and its threshold may sit one step of 2^-23 from that of
-    the known size.
+    the known size. Inside `jax.vmap` over examples, as in equinox, x has no batch dim:
+    pass `batch_dims=0`, and a key for each example. With 1 the first dim of x passes
+    for the batch.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn

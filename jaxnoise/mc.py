@@ -69,9 +69,10 @@ def predict(
     `jax.lax.map`, and nothing compiles again while shapes and n stay. Outside jit fn
     runs as it is: op by op, or, if it is itself jitted, compiled once for all calls.
 
-    An nnx model takes the key as `model(x, rngs=nnx.Rngs(dropout=key))`, handed down to
-    its layers. Without it they would advance the streams of the model, which flax
-    refuses in the `jax.vmap` here.
+    A model of `flax.nnx` counts its draws; made outside fn, it cannot count inside
+    `jax.vmap` (flax raises TraceContextError). In fn, call its layers with
+    `rngs=nnx.Rngs(dropout=key)`, or make a copy and start its streams from the key:
+    `copy = nnx.clone(model)`, then `nnx.reseed(copy, dropout=key)`.
 
     Noise is that of a Python loop over the keys to the bit. What is computed from it
     is so to the rounding of the batched operations, a matmul for one. Keys of the rbg

@@ -1,5 +1,6 @@
 """The examples run with tiny settings, print and draw what they say, and repeat."""
 
+import functools
 import importlib
 import subprocess
 import sys
@@ -220,3 +221,27 @@ def test_replace_bad_arguments(replace, capsys):
         with pytest.raises(SystemExit):
             replace.main(arguments)
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("framework", ["equinox", "haiku"])
+def test_per_example_models(framework, capsys):
+    """They train, tell digits from noise, and drop examples, never tokens."""
+    example = importlib.import_module(f"{framework}_model")
+    result = example.main(["--steps", "30", "--samples", "3"])
+    printed = capsys.readouterr().out
+    for number in (result.accuracy, result.monte_carlo_accuracy):
+        assert number > 0.2 and f"{number:.1%}" in printed
+    assert 0 < result.entropy < np.log(10) and f"{result.entropy:.2f} nats" in printed
+
+    x = jax.random.uniform(jax.random.key(0), (64, 16, 32))
+    keys = jax.random.split(jax.random.key(2), 64)
+    if framework == "equinox":
+        branches = jax.jit(jax.vmap(example.Block(jax.random.key(1))))(x, keys) - x
+    else:
+        block = example.hk.transform(lambda x: example.block(x, train=True))
+        params = block.init(jax.random.key(1), x[0])
+        vmapped = jax.vmap(functools.partial(block.apply, params))
+        branches = jax.jit(vmapped)(keys, x) - x
+    dropped = np.asarray((branches == 0).all(-1))
+    assert (dropped == dropped[:, :1]).all()
+    assert 0 < dropped[:, 0].sum() < 32  # of 64, each with probability 0.2

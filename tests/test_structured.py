@@ -1,5 +1,6 @@
 """Channels, samples and blocks: what is shared, and the exact laws of drop_block."""
 
+import inspect
 import itertools
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
+import jaxnoise.linen as jnn
+import jaxnoise.nnx as jnx
 from jaxnoise import _structured
 
 
@@ -161,3 +164,53 @@ def test_drop_block_is_zero_where_all_of_an_example_dropped(key):
     assert set(np.unique(y)) == {0.0, 1.0}
     gradient = jax.grad(lambda x: jn.drop_block(again(key), x, 0.9, 3).sum())(x)
     np.testing.assert_array_equal(gradient, y)
+
+
+# --- one example at a time ---------------------------------------------------------
+
+PER_EXAMPLE = ["drop_block", "drop_path", "feature_alpha_dropout", "spatial_dropout"]
+
+
+def test_functions_that_have_batch_dims_are_those_below():
+    """Each of them, as a function and as a layer, says what `jax.vmap` needs."""
+    has = [f for f in (getattr(jn, name) for name in jn.__all__) if has_dims(f)]
+    assert sorted(f.__name__ for f in has) == PER_EXAMPLE
+    for api in (jnn, jnx):
+        layers = [getattr(api, name) for name in api.__all__]
+        has += [one for one in layers if getattr(one, "function", None) in has]
+    assert len(has) == 12
+    for one in has:
+        text = " ".join((inspect.getdoc(one) or "").split())
+        assert "`jax.vmap`" in text and "`batch_dims=0`" in text, one
+
+
+def has_dims(function):
+    return "batch_dims" in inspect.signature(function).parameters
+
+
+@pytest.mark.parametrize("name", PER_EXAMPLE)
+def test_under_vmap_over_examples(key, name):
+    """batch_dims=0 and a key for each example drop what a batch would."""
+    sizes = (2,) if name == "drop_block" else ()
+    x, keys = jnp.ones((64, 4, 4, 3)), jax.random.split(key, 64)
+
+    def one_example(key, x):
+        return getattr(jn, name)(key, x, 0.5, *sizes, batch_dims=0)
+
+    y = np.asarray(jax.vmap(one_example)(keys, x))
+    if name == "drop_block":
+        # an example keeps its mean, and has blocks of its own
+        kept = y.reshape(64, -1).any(1)
+        np.testing.assert_allclose(y[kept].mean((1, 2, 3)), 1, rtol=1e-5)
+        assert len(np.unique(y.reshape(64, -1) == 0, axis=0)) > 32
+        return
+    units = y[:, :1, :1, :1] if name == "drop_path" else y[:, :1, :1]
+    assert (y == units).all()
+    # 6 standard deviations of so many fair coins
+    coins = units == units.min()
+    assert abs(coins.mean() - 0.5) < 3 / coins.size**0.5
+
+
+def test_channels_first_of_one_example(key):
+    with pytest.raises(ValueError, match=r"channel_axis=1, and for .* batch_dims=0"):
+        jn.spatial_dropout(key, jnp.ones((3, 4, 5)), 0.5, channel_axis=0)

@@ -77,7 +77,10 @@ class AlphaDropout(NoiseLayer):
 
 
 class FeatureAlphaDropout(NoiseLayer):
-    """`jaxnoise.feature_alpha_dropout` as a layer."""
+    """`jaxnoise.feature_alpha_dropout` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.feature_alpha_dropout)
     rate: ArrayLike

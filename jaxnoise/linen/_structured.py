@@ -7,7 +7,10 @@ from jaxnoise.linen._noise_layer import NoiseLayer
 
 
 class SpatialDropout(NoiseLayer):
-    """`jaxnoise.spatial_dropout` as a layer."""
+    """`jaxnoise.spatial_dropout` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.spatial_dropout)
     rate: ArrayLike
@@ -18,7 +21,10 @@ class SpatialDropout(NoiseLayer):
 
 
 class DropPath(NoiseLayer):
-    """`jaxnoise.drop_path` as a layer."""
+    """`jaxnoise.drop_path` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.drop_path)
     rate: ArrayLike
@@ -28,7 +34,10 @@ class DropPath(NoiseLayer):
 
 
 class DropBlock(NoiseLayer):
-    """`jaxnoise.drop_block` as a layer."""
+    """`jaxnoise.drop_block` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.drop_block)
     rate: ArrayLike

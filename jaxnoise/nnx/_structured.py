@@ -9,7 +9,10 @@ from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
 
 class SpatialDropout(NoiseLayer):
-    """`jaxnoise.spatial_dropout` as a layer."""
+    """`jaxnoise.spatial_dropout` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.spatial_dropout)
 
@@ -26,7 +29,10 @@ class SpatialDropout(NoiseLayer):
 
 
 class DropPath(NoiseLayer):
-    """`jaxnoise.drop_path` as a layer."""
+    """`jaxnoise.drop_path` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.drop_path)
 
@@ -38,7 +44,10 @@ class DropPath(NoiseLayer):
 
 
 class DropBlock(NoiseLayer):
-    """`jaxnoise.drop_block` as a layer."""
+    """`jaxnoise.drop_block` as a layer.
+
+    For one example, inside `jax.vmap`: `batch_dims=0`.
+    """
 
     function = staticmethod(jn.drop_block)
 
