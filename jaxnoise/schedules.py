@@ -1,10 +1,12 @@
 """Schedules of noise: the amount as a function of the training step, or of the depth.
 
 Amounts may be traced, so every schedule of optax is one for noise as it is:
-`jn.dropout(key, x, schedule(step))` compiles once. Here is what optax does not have.
-A schedule takes a step, or an array of steps, and returns float32 of the same shape;
-it can be joined with others by `optax.join_schedules`. For an amount that is not a
-rate, a standard deviation, multiply.
+`jn.dropout(key, x, schedule(step))` compiles once. Here is what optax does not have. A
+schedule takes a step, or an array of steps, and returns float32 of the same shape. It
+is a schedule of optax: `optax.join_schedules` and the like take it. And where a rate is
+asked for, a schedule of optax may stand in its place; its steps are counted from where
+the noise begins, and its values checked, or clipped, where they are used. For an amount
+that is not a rate, a standard deviation, multiply.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _integers, _shown
@@ -28,7 +31,7 @@ __all__ = [
 Schedule = Callable[[ArrayLike], jax.Array]
 
 
-def curriculum_dropout(rate: ArrayLike, steps: int) -> Schedule:
+def curriculum_dropout(rate: ArrayLike | optax.Schedule, steps: int) -> Schedule:
     """A rate that rises from 0 and settles at `rate`: easy first, then harder.
 
     Law: r(t) = rate (1 - exp(-10 t / steps)). At t = steps it is rate (1 - 4.5e-5), at
@@ -36,7 +39,7 @@ def curriculum_dropout(rate: ArrayLike, steps: int) -> Schedule:
     advises for a training of that many steps.
 
     Args:
-      rate: the final rate, in [0, 1].
+      rate: the final rate, in [0, 1], or a schedule of rates.
       steps: length of the training, at least 1; for another gamma, 10 / gamma.
 
     Returns:
@@ -44,7 +47,7 @@ def curriculum_dropout(rate: ArrayLike, steps: int) -> Schedule:
 
     Raises:
       ValueError: a known rate outside [0, 1], or steps outside [1, 2^31).
-      TypeError: rate is not a number, or steps is not an integer.
+      TypeError: rate is neither a number nor a schedule, or steps is not an integer.
 
     Example:
       >>> import jax.numpy as jnp
@@ -56,23 +59,27 @@ def curriculum_dropout(rate: ArrayLike, steps: int) -> Schedule:
     Reference: Morerio, Cavazza, Volpi, Vidal, Murino, Curriculum dropout, ICCV 2017,
     https://arxiv.org/abs/1703.06229.
     """
-    rate, steps = _checked("curriculum_dropout", rate, steps)
+    rates, steps = _checked("curriculum_dropout", rate, steps)
 
     def schedule(step: ArrayLike) -> jax.Array:
-        t = _step("curriculum_dropout", step).astype(np.float32)
-        return -_float32(rate) * jnp.expm1(-10 * jnp.maximum(t, 0) / np.float32(steps))
+        t = _step("curriculum_dropout", step)
+        # not optax.exponential_decay: the first of many steps would lose their digits
+        past = jnp.maximum(t.astype(np.float32), 0)
+        return rates(t) * -jnp.expm1(-10 * past / np.float32(steps))
 
     return schedule
 
 
-def early_dropout(rate: ArrayLike, steps: int, *, linear: bool = True) -> Schedule:
+def early_dropout(
+    rate: ArrayLike | optax.Schedule, steps: int, *, linear: bool = True
+) -> Schedule:
     """Noise in the first `steps` steps only: for models that underfit.
 
     Law: r(t) = rate (1 - t / steps) for t < steps, else 0; with `linear=False`,
     r(t) = rate for t < steps, else 0.
 
     Args:
-      rate: the rate at step 0, in [0, 1].
+      rate: the rate at step 0, in [0, 1], or a schedule of rates.
       steps: number of steps with noise, at least 1.
       linear: whether to go down in a line, as the paper does, or to stay and then stop.
 
@@ -82,7 +89,7 @@ def early_dropout(rate: ArrayLike, steps: int, *, linear: bool = True) -> Schedu
 
     Raises:
       ValueError: a known rate outside [0, 1], or steps outside [1, 2^31).
-      TypeError: rate is not a number, or steps is not an integer.
+      TypeError: rate is neither a number nor a schedule, or steps is not an integer.
 
     Sharp bits: the linear one is `optax.linear_schedule(rate, 0, steps)`, with these
     checks.
@@ -96,25 +103,28 @@ def early_dropout(rate: ArrayLike, steps: int, *, linear: bool = True) -> Schedu
     Reference: Liu, Xu, Jin, Shen, Darrell, Dropout reduces underfitting, ICML 2023,
     https://arxiv.org/abs/2303.01500.
     """
-    rate, steps = _checked("early_dropout", rate, steps)
+    rates, steps = _checked("early_dropout", rate, steps)
+
+    if not linear:
+        return _joined("early_dropout", [rates, _none], steps)
 
     def schedule(step: ArrayLike) -> jax.Array:
         t = _step("early_dropout", step)
-        if not linear:
-            return jnp.where(t < steps, _float32(rate), np.float32(0))
-        left = steps - jnp.clip(t, 0, steps)
-        return _float32(rate) * (left.astype(np.float32) / np.float32(steps))
+        # not optax.linear_schedule: 1 - t / steps loses digits towards the end
+        left = (steps - jnp.clip(t, 0, steps)).astype(np.float32)
+        return rates(t) * (left / np.float32(steps))
 
     return schedule
 
 
-def late_dropout(rate: ArrayLike, steps: int) -> Schedule:
+def late_dropout(rate: ArrayLike | optax.Schedule, steps: int) -> Schedule:
     """No noise in the first `steps` steps, then `rate`: for models that overfit.
 
     Law: r(t) = 0 for t < steps, else rate.
 
     Args:
-      rate: the rate from t = steps on, in [0, 1].
+      rate: the rate from t = steps on, in [0, 1], or a schedule of rates, whose step 0
+        is t = steps.
       steps: number of steps without noise, at least 1.
 
     Returns:
@@ -122,24 +132,23 @@ def late_dropout(rate: ArrayLike, steps: int) -> Schedule:
 
     Raises:
       ValueError: a known rate outside [0, 1], or steps outside [1, 2^31).
-      TypeError: rate is not a number, or steps is not an integer.
+      TypeError: rate is neither a number nor a schedule, or steps is not an integer.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxnoise import schedules
       >>> schedules.late_dropout(0.5, 2)(jnp.arange(4)).tolist()
       [0.0, 0.0, 0.5, 0.5]
+      >>> import optax
+      >>> rise = optax.linear_schedule(0.0, 0.5, 2)
+      >>> schedules.late_dropout(rise, 2)(jnp.arange(6)).tolist()
+      [0.0, 0.0, 0.0, 0.25, 0.5, 0.5]
 
     Reference: Liu, Xu, Jin, Shen, Darrell, Dropout reduces underfitting, ICML 2023,
     https://arxiv.org/abs/2303.01500.
     """
-    rate, steps = _checked("late_dropout", rate, steps)
-
-    def schedule(step: ArrayLike) -> jax.Array:
-        t = _step("late_dropout", step)
-        return jnp.where(t < steps, np.float32(0), _float32(rate))
-
-    return schedule
+    rates, steps = _checked("late_dropout", rate, steps)
+    return _joined("late_dropout", [_none, rates], steps)
 
 
 def depth_rates(
@@ -184,18 +193,24 @@ def depth_rates(
     return tuple(amount * (block / depth) for block in range(1, depth + 1))
 
 
-def _checked(function: str, rate: Any, steps: Any) -> tuple[_check.Amount, int]:
-    amount = _check.rate(function, rate)
+def _checked(function: str, rate: Any, steps: Any) -> tuple[Schedule, int]:
+    rates = rate
+    if not callable(rate):
+        rates = optax.constant_schedule(_check.rate(function, rate))
     number = _integers.count(function, "steps", steps)
     if number >= 2**31:
         raise ValueError(
             f"{function}: steps must be below 2^31, the largest step, got {number}."
         )
-    return amount, number
+    return lambda step: jnp.asarray(rates(step), np.float32), number
 
 
-def _float32(rate: _check.Amount) -> jax.Array:
-    return jnp.asarray(rate, np.float32)
+_none = optax.constant_schedule(np.float32(0))
+
+
+def _joined(function: str, parts: list[optax.Schedule], steps: int) -> Schedule:
+    joined = optax.join_schedules(parts, [steps])
+    return lambda step: jnp.asarray(joined(_step(function, step)))
 
 
 def _step(function: str, step: ArrayLike) -> jax.Array:

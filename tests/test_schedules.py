@@ -182,11 +182,51 @@ def test_bad_depth():
         schedules.depth_rates(-0.1, 2)
 
 
-def test_import_brings_neither_flax_nor_optax():
+RAMP = optax.linear_schedule(0.0, 0.4, 50)
+
+
+def ramp(t):
+    return 0.4 * np.clip(t / 50, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "law"),
+    [
+        (
+            schedules.curriculum_dropout(RAMP, 100),
+            lambda t: ramp(t) * (1 - np.exp(-10 * t / 100)),
+        ),
+        (
+            schedules.early_dropout(RAMP, 100),
+            lambda t: np.where(t < 100, ramp(t) * (1 - t / 100), 0),
+        ),
+        (
+            schedules.early_dropout(RAMP, 100, linear=False),
+            lambda t: np.where(t < 100, ramp(t), 0),
+        ),
+        # it begins where the noise does, as in optax.join_schedules
+        (schedules.late_dropout(RAMP, 100), lambda t: ramp(t - 100)),
+    ],
+    ids=["curriculum", "early", "early, constant", "late"],
+)
+def test_a_schedule_of_optax_in_the_place_of_the_rate(schedule, law):
+    found = jax.jit(schedule)(STEPS)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, law(STEPS), rtol=1e-5, atol=1e-7)
+    joined = optax.join_schedules([schedule, optax.constant_schedule(0.3)], [200])
+    np.testing.assert_allclose(joined(150), law(150), rtol=1e-5)
+    assert joined(200) == np.float32(0.3)
+    with jax.enable_x64(True):
+        assert schedule(7).dtype == np.float32
+
+
+def test_what_an_import_brings():
     code = (
-        "import sys, jaxnoise.mc, jaxnoise.schedules\n"
-        "print([m for m in ('flax', 'chex', 'optax') if m in sys.modules])"
+        "import sys, jaxnoise.mc\n"
+        "print([m for m in ('flax', 'chex', 'optax') if m in sys.modules])\n"
+        "import jaxnoise.schedules\n"
+        "print('flax' in sys.modules)"
     )
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n") == ["[]", "False", ""]

@@ -8,6 +8,7 @@ comment that silences an error that is not there is an error itself.
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 import jaxnoise as jn
@@ -40,7 +41,10 @@ def modules(key: jax.Array, x: jax.Array) -> list[jax.Array]:
     cost: jax.Array = jn.learned.variational_kl(x)
     mask: jn.recurrent.Noise = jn.recurrent.sample_noise(key, (1,), 2, gates=4)
     sure: jax.Array = jn.weights.dropconnect_dense(step, x, x, 0.1)
-    rate = jn.schedules.late_dropout(0.1, 3)(4)
+    schedule: optax.Schedule = optax.cosine_decay_schedule(0.1, 9)
+    schedule = jn.schedules.late_dropout(schedule, 3)
+    schedule = optax.join_schedules([schedule, jn.schedules.early_dropout(0.1, 3)], [3])
+    rate = jn.schedules.curriculum_dropout(schedule, 3)(4)
     assert mask.input is None and jn.tree.mask and jn.mc.predict
     return [cost, sure, jn.dropout(key, x, rate)]
 
