@@ -85,7 +85,12 @@ class Case:
         raise LawError(f"{law} law, {self.name}: {message}")
 
     def equal(self, law: str, what: str, actual: Any, expected: Any):
-        """Fail unless the two agree: to the bit if `exact`, else to 4 ulps."""
+        """Fail unless the two agree: to the bit if `exact`, else to 4 ulps.
+
+        Ulps of 1 where a value is smaller: x and its noise may cancel, and ulps of what
+        is left would say nothing. That, and a report of one line, is why it is not
+        chex that compares here.
+        """
         actual, expected = np.asarray(actual), np.asarray(expected)
         if actual.shape != expected.shape or actual.dtype != expected.dtype:
             self.fail(
