@@ -6,7 +6,8 @@ sum(noise(tanh(x w))^2), w being 32 x 32 so that the matmuls do not hide the noi
 through a dense layer with noise on its kernel; `EAGER`, the noise outside of `jit`;
 `COMPILE...`, the time to trace and compile; `SCANNED` and `UNROLLED`, the gradient of
 32 layers noise(tanh(x w)), for their memory. These share one w, since copies of weights
-and of their gradients would hide what the layers keep.
+and of their gradients would hide what the layers keep. `SINE`, the gradient for all
+arrays of sum(noise(sin x)^2), is for compilers alone (`benchmarks/compiled`).
 """
 
 import math
@@ -72,6 +73,14 @@ def chain(noise):
     return lambda key, x, w: jax.grad(loss, (0, 1))(x, w, key)
 
 
+def sine(noise):
+    def loss(arrays, key):
+        x, *others = arrays
+        return _square_sum(noise(key, jnp.sin(x), *others))
+
+    return lambda key, *arrays: jax.grad(loss)(arrays, key)
+
+
 def scanned(noise):
     def loss(x, w, key):
         def layer(x, key):
@@ -107,6 +116,7 @@ def _rows(kernel_shape: Shape) -> Shape:
 FORWARD = Mode(forward)
 CHAIN = Mode(chain, matrix=_square)
 ELEMENTWISE = Mode(elementwise)
+SINE = Mode(sine)
 EAGER = Mode(forward, _harness.called)
 COMPILE = Mode(forward, _harness.compiling, limit=None)
 COMPILE_CHAIN = Mode(chain, _harness.compiling, matrix=_square, limit=None)
@@ -191,15 +201,22 @@ def blocks(case: Case, sizes: tuple[int, ...] | None = None) -> Iterator[Block]:
             yield Block(case, case.shape(size), dtype)
 
 
-def candidates(block: Block) -> dict[str, _harness.Candidate]:
-    """Every candidate of the block, ready to run, on the same random arrays."""
+def inputs(block: Block) -> tuple[jax.Array, list[jax.Array]]:
+    """A key and the random arrays of the block."""
     case, shape, dtype = block
-    mode = case.mode
     key, key_x, key_w = jax.random.split(jax.random.key(0), 3)
     arrays = [case.inputs(key_x, shape, dtype)]
-    if mode.matrix is not None:
-        w_shape = mode.matrix(shape)
+    if case.mode.matrix is not None:
+        w_shape = case.mode.matrix(shape)
         arrays.append(jax.random.normal(key_w, w_shape, dtype) / w_shape[-1] ** 0.5)
+    return key, arrays
+
+
+def candidates(block: Block) -> dict[str, _harness.Candidate]:
+    """Every candidate of the block, ready to run, on the same random arrays."""
+    case, _, dtype = block
+    mode = case.mode
+    key, arrays = inputs(block)
 
     def candidate(make_noise):
         return mode.make(mode.step(make_noise()), key, *arrays)

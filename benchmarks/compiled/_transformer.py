@@ -1,0 +1,102 @@
+"""A training step of a transformer, with each dropout: what it costs beside no noise.
+
+Four blocks on 8 x 1024 x 1024 in bfloat16; dropout after attention, in the middle and at
+the end of the MLP, and, where the row says so, on the attention weights.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+import jaxnoise.linen as jnn
+from benchmarks._formulas import RATE
+from benchmarks.compiled._tables import RBG, Program, Table, key_of
+
+BATCH, TIME, WIDTH, HEADS, DEPTH = 8, 1024, 1024, 16, 4
+DTYPE = jnp.bfloat16
+
+Layer = Callable[[jax.Array], jax.Array]
+
+
+def tables() -> Iterator[Table]:
+    """One table without dropout on the attention weights, one with it."""
+    for attention in (False, True):
+        programs = dict(_programs(attention))
+        name = "transformer with attention dropout" if attention else "transformer"
+        yield Table(name, programs, "flax.linen", BATCH * TIME * WIDTH)
+
+
+def _programs(attention: bool) -> Iterator[tuple[str, Callable[[], Program]]]:
+    def row(drop: Layer, key: str | None = None, **options: Any):
+        if not attention:
+            options = {}
+        return lambda: _step(_network(drop, **options), key)
+
+    rate = {"dropout_rate": RATE}
+    yield "none", row(lambda h: h)
+    yield "flax.linen", row(_flax, **rate)
+    yield f"flax.linen{RBG}", row(_flax, "rbg", **rate)
+    own = getattr(jnn, "dot_product_attention", None)
+    if attention and own is None:
+        return
+    for bits in (32, 16, 8):
+        name = "jaxnoise" if bits == 32 else f"jaxnoise, bits={bits}"
+        function = own if bits == 32 else partial(own, bits=bits) if own else None
+        yield name, row(partial(_ours, bits=bits), **rate, attention_fn=function)
+
+
+def _flax(h: jax.Array) -> jax.Array:
+    return nn.Dropout(RATE, deterministic=False)(h)
+
+
+def _ours(h: jax.Array, bits: int) -> jax.Array:
+    return jnn.Dropout(RATE, deterministic=False, bits=bits)(h)
+
+
+def _network(drop: Layer, **attention: Any) -> nn.Module:
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            h = nn.LayerNorm(dtype=DTYPE)(x)
+            h = nn.MultiHeadDotProductAttention(
+                HEADS,
+                dtype=DTYPE,
+                broadcast_dropout=False,
+                deterministic=not attention,
+                **attention,
+            )(h)
+            x = x + drop(h)
+            h = nn.LayerNorm(dtype=DTYPE)(x)
+            h = drop(nn.gelu(nn.Dense(4 * WIDTH, dtype=DTYPE)(h)))
+            return x + drop(nn.Dense(WIDTH, dtype=DTYPE)(h))
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(DEPTH):
+                x = Block()(x)
+            return x
+
+    return Network()
+
+
+def _step(model: nn.Module, key: str | None) -> Program:
+    """The gradient for the parameters."""
+    x = jax.ShapeDtypeStruct((BATCH, TIME, WIDTH), DTYPE)
+    plain = _network(lambda h: h)
+    parameters = jax.eval_shape(lambda x: plain.init(jax.random.key(0), x), x)
+
+    def loss(parameters, x, key):
+        y = jnp.asarray(model.apply(parameters, x, rngs={"dropout": key}))
+        return jnp.square(y.astype(jnp.float32)).mean()
+
+    split = jax.tree.map(
+        lambda p: PartitionSpec(*[None] * (p.ndim - 1), "tensor"), parameters
+    )
+    specs = (split, PartitionSpec("data"), PartitionSpec())
+    return Program(jax.grad(loss), (parameters, x, key_of(key)), specs)
