@@ -39,33 +39,54 @@ SHAPES = (
 )
 
 
+Layer = tuple[Callable[..., jax.Array], Callable[[], tuple]]
+
+
 def gradient_step(loss, *args) -> Candidate:
     """A gradient step of JAX for the first two arguments."""
     return compiled(jax.grad(loss, argnums=(0, 1)), *args)
 
 
-def ours(shape, **options: Any) -> Candidate:
+def our_layer(shape, cell: Any = jnn.LSTMCell, dtype: Any = None, **options) -> Layer:
+    """The loss of a layer with noise, and what makes its arguments."""
     _, _, _, features = shape
     rates: dict[str, Any] = {"input_rate": 0.5, "recurrent_rate": 0.3} | options
-    rnn = jnn.RNN(jnn.LSTMCell(features, **rates))
-    x = inputs(shape)
-    variables: Any = rnn.init(jax.random.key(0), x, deterministic=True)
+    rnn = jnn.RNN(cell(features, dtype=dtype, **rates))
 
     def loss(variables, x, key):
         y = rnn.apply(variables, x, deterministic=False, rng=key)
         return (jnp.asarray(y) ** 2).sum()
 
-    return gradient_step(loss, variables, x, jax.random.key(1))
+    def arguments():
+        x = inputs(shape, dtype)
+        variables: Any = rnn.init(jax.random.key(0), x, deterministic=True)
+        return variables, x, jax.random.key(1)
+
+    return loss, arguments
+
+
+def flax_layer(shape, cell: Any = nn.OptimizedLSTMCell, dtype: Any = None) -> Layer:
+    _, _, _, features = shape
+    rnn: Any = nn.RNN(cell(features, dtype=dtype))
+
+    def loss(variables, x):
+        return (jnp.asarray(rnn.apply(variables, x)) ** 2).sum()
+
+    def arguments():
+        x = inputs(shape, dtype)
+        return rnn.init(jax.random.key(0), x), x
+
+    return loss, arguments
+
+
+def ours(shape, **options: Any) -> Candidate:
+    loss, arguments = our_layer(shape, **options)
+    return gradient_step(loss, *arguments())
 
 
 def flax(shape) -> Candidate:
-    _, _, _, features = shape
-    rnn: Any = nn.RNN(nn.OptimizedLSTMCell(features))
-    x = inputs(shape)
-    variables: Any = rnn.init(jax.random.key(0), x)
-    return gradient_step(
-        lambda v, x: (jnp.asarray(rnn.apply(v, x)) ** 2).sum(), variables, x
-    )
+    loss, arguments = flax_layer(shape)
+    return gradient_step(loss, *arguments())
 
 
 def keras_layer(shape, **options) -> Candidate:
@@ -112,9 +133,9 @@ CANDIDATES: dict[str, Callable[..., Candidate]] = {
 }
 
 
-def inputs(shape) -> jax.Array:
+def inputs(shape, dtype: Any = None) -> jax.Array:
     batch, time_steps, width, _ = shape
-    return jax.random.normal(jax.random.key(2), (batch, time_steps, width))
+    return jax.random.normal(jax.random.key(2), (batch, time_steps, width), dtype)
 
 
 def large_matmul() -> Candidate:

@@ -6,8 +6,8 @@ there: `--help` says how to run a part.
 
 import os
 
-# Of this machine JAX takes the CPU alone. Else the plugins of devices that are not there
-# complain, and that of CUDA does not compile either.
+# Of this machine JAX takes the CPU alone. Else the plugins of devices that are not
+# there complain, and that of CUDA does not compile either.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # two processes may compile at a time; there is no metadata server to ask for a TPU

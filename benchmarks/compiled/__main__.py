@@ -9,12 +9,18 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from benchmarks.compiled import _report, _tables, _transformer
+import jax
+
+from benchmarks.compiled import (
+    _plot,
+    _recurrent,
+    _report,
+    _tables,
+    _transformer,
+)
 from benchmarks.compiled._programs import cost
 from benchmarks.compiled._results import Results, Row
 from benchmarks.compiled._tables import Table
@@ -24,8 +30,7 @@ from jaxnoise.testing._hlo import collectives
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def tables() -> Iterator[Table]:
-    return chain(_tables.noises(), _transformer.tables())
+TABLES = tuple(chain(_tables.noises(), _transformer.tables(), _recurrent.tables()))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,61 +39,83 @@ def main(argv: list[str] | None = None) -> int:
     if complaint := target.missing():
         print(complaint, file=sys.stderr)
         return 2
+    # else the time would be that of reading what an earlier run has compiled
+    jax.config.update("jax_enable_compilation_cache", False)
     results = Results(target, flags.out)
     chips, start, failures = target.chips(), time.perf_counter(), 0
     for table in chosen(flags.only):
-        failures += not run(table, chips, results, flags)
+        failures += run(table, chips, results, flags.rows)
     if flags.out:
-        _report.write(results)
+        _report.write(results, results.ordered(TABLES))
+        _plot.write(results, results.ordered(TABLES))
     print(f"{time.perf_counter() - start:.0f} s")
     return 1 if failures else 0
 
 
 def chosen(parts: list[str]) -> list[Table]:
-    return [t for t in tables() if any(part in t.name for part in parts)]
+    return [t for t in TABLES if any(part in t.name for part in parts)]
 
 
-def run(
-    table: Table, chips: Chips, results: Results, flags: argparse.Namespace
-) -> bool:
-    """Compile the rows of a table that are wanted and not yet there, and print it."""
-    good = True
+def run(table: Table, chips: Chips, results: Results, parts: list[str]) -> int:
+    """Print the rows that are wanted, compiling what is not there; how many failed."""
+    shown: list[Row] = []
+    failures = 0
     for name in table.programs:
-        wanted = name == table.base or any(part in name for part in flags.rows)
-        if wanted and not results.has(table, name):
-            try:
-                results.add(row(table, name, chips))
-            except Exception:
-                good = False
-                print(f"{table.name}, {name}:", file=sys.stderr)
-                traceback.print_exc()
-    rows = results.of(table)
-    print(_report.table(rows), flush=True, end="\n\n")
-    return good
+        found = results.find(table, name)
+        if not is_wanted(table, name, parts):
+            continue
+        try:
+            if found is None:
+                found = compiled(table, name, chips)
+                results.add(found)
+                results.save(TABLES)
+        except Exception:
+            failures += 1
+            print(f"{table.name}, {name}: {traceback.format_exc()}", file=sys.stderr)
+            continue
+        if not shown:
+            print(_report.head([found]))
+        shown.append(found)
+        print(_report.line(found, shown[0], _report.peer_of(shown)), flush=True)
+    print(flush=True)
+    return failures
 
 
-def row(table: Table, name: str, chips: Chips) -> Row:
+def is_wanted(table: Table, name: str, parts: list[str]) -> bool:
+    """What a row is compared with is always wanted."""
+    return name in (table.base, table.peer) or any(part in name for part in parts)
+
+
+def compiled(table: Table, name: str, chips: Chips) -> Row:
     """What one program costs on one chip, and what it sends on four."""
     program = table.programs[name]()
-    compiled = chips.compile(program.function, program.arguments)
-    about = cost(compiled.text, program.trips)._asdict()
-    about |= {"temporary_bytes": compiled.temporary, "seconds": compiled.seconds}
+    on_one = chips.compile(program.function, program.arguments)
+    row = {
+        "table": table.name,
+        "row": name,
+        "peer": table.peer,
+        "elements": table.elements,
+        **cost(on_one.text, program.trips)._asdict(),
+        "temporary_bytes": on_one.temporary,
+        "seconds": on_one.seconds,
+    }
     if program.specs is not None:
-        text = chips.compile(program.function, program.arguments, program.specs).text
-        about["collectives"] = dict(collectives(text))
-    return {"table": table.name, "row": name, "elements": table.elements} | about
+        on_four = chips.compile(program.function, program.arguments, program.specs)
+        row["collectives"] = dict(collectives(on_four.text))
+    return row
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.compiled", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.compiled", description=__doc__
+    )
     add = parser.add_argument
     add("--target", required=True, choices=sorted(TARGETS))
     only_help = "the tables whose names contain one of these, separated by commas"
     add("--only", type=names, default=[""], metavar="NAME[,NAME]", help=only_help)
-    rows_help = "their rows whose names contain this; may be given several times"
+    rows_help = "of their rows those whose names contain this, and what they are beside"
     add("--rows", action="append", metavar="NAME", help=rows_help)
     add("--out", type=Path, help="folder for the results")
-    add("--list", action="store_true", help="only say which tables and rows there are")
     flags = parser.parse_args(argv)
     whole = flags.only == [""] and flags.rows is None
     if whole and flags.out is None:
@@ -99,7 +126,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 def names(text: str) -> list[str]:
     parts = text.split(",")
-    there = [table.name for table in tables()]
+    there = [table.name for table in TABLES]
     for part in parts:
         if not part or not any(part in name for name in there):
             raise argparse.ArgumentTypeError(

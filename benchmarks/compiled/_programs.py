@@ -29,7 +29,7 @@ _FREE = frozenset(
 _SLICES = ("dynamic-slice", "slice", "gather")
 _UPDATE = "dynamic-update-slice"
 _VIEWS = ("bitcast", "broadcast", "convert", "copy", "reshape")
-# a block of threefry rotates by 13 at the first, the ninth and the 17th of its 20 rounds
+# of its 20 rounds a block of threefry rotates by 13 in the first, the 9th and the 17th
 _ROTATION, _TIMES = "13", 3
 
 
@@ -204,7 +204,9 @@ class _Program:
         if op == "bitcast":
             return self._written(computation, body[instruction.arguments[0]])
         if op == "tuple":
-            return sum(self._written(computation, body[a]) for a in instruction.arguments)
+            return sum(
+                self._written(computation, body[a]) for a in instruction.arguments
+            )
         if op == "fusion":
             fused = _CALLED.findall(instruction.attributes)[0]
             root = next(i for i in self.bodies[fused].values() if i.root)

@@ -1,6 +1,7 @@
 """What stands in one table: programs that do the same with other noise, or none."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -69,22 +70,17 @@ def _noise(case: _cases.Case, dtype: str, name: str) -> Table:
         function = case.mode.step(make())
         return Program(function, (key, *arrays), (PartitionSpec(), *specs))
 
-    chosen = {
-        name: make
-        for name, make in case.noises.items()
-        if name in SHOWN or name.split(",")[0] == "jaxnoise"
-    }
+    peer = "flax.linen" if "flax.linen" in case.noises else "jax.random"
     programs: dict[str, Callable[[], Program]] = {}
     if case.mode.limit == "copy":
         one = jax.ShapeDtypeStruct((), arrays[0].dtype)
         programs["copy"] = lambda: Program(jnp.multiply, (arrays[0], one), None)
-    for row, make in chosen.items():
-        programs[row] = lambda make=make: program(make)
+    for row in ("none", peer, *case.noises):
+        if row in case.noises and (row in SHOWN or row.split(",")[0] == "jaxnoise"):
+            programs[row] = partial(program, case.noises[row])
     if case.noises is _peers.DROPOUT:
-        for row in ("jaxnoise", "flax.linen"):
-            make = chosen[row]
-            programs[row + RBG] = lambda make=make: program(make, key_of("rbg"))
-    peer = "flax.linen" if "flax.linen" in chosen else "jax.random"
+        for row in ("flax.linen", "jaxnoise"):
+            programs[row + RBG] = partial(program, case.noises[row], key_of("rbg"))
     return Table(f"{name} {dtype}", programs, peer, arrays[0].size)
 
 

@@ -1,7 +1,7 @@
 """A training step of a transformer, with each dropout: what it costs beside no noise.
 
-Four blocks on 8 x 1024 x 1024 in bfloat16; dropout after attention, in the middle and at
-the end of the MLP, and, where the row says so, on the attention weights.
+Four blocks on 8 x 1024 x 1024 in bfloat16; dropout after attention, in the middle and
+at the end of the MLP, and in a table of its own on the attention weights too.
 """
 
 from collections.abc import Callable, Iterator
