@@ -2,14 +2,11 @@
 
 `python -m benchmarks.compiled --target tpu-v5e` compiles for a device that need not be
 there: `--help` says how to run a part.
+
+The compilers are in wheels that JAX takes for devices (`pip install -e '.[compiled]'`).
+Where they are installed and the devices are not, JAX runs on the CPU as it does without
+them. But it says so on stderr: `import jax`, in lines of the log, that there is no CUDA
+driver; its first use, in a traceback that it goes on after, that CUDA cannot be loaded,
+and in five lines that this is no machine with a TPU. JAX_PLATFORMS=cpu keeps all quiet
+but the first. The command takes the CPU by itself.
 """
-
-import os
-
-# Of this machine JAX takes the CPU alone. Else the plugins of devices that are not
-# there complain, and that of CUDA does not compile either.
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# two processes may compile at a time; there is no metadata server to ask for a TPU
-os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -9,18 +9,13 @@ import argparse
 import sys
 import time
 import traceback
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
 import jax
 
-from benchmarks.compiled import (
-    _plot,
-    _recurrent,
-    _report,
-    _tables,
-    _transformer,
-)
+from benchmarks.compiled import _plot, _recurrent, _report, _tables, _transformer
 from benchmarks.compiled._programs import cost
 from benchmarks.compiled._results import Results, Row
 from benchmarks.compiled._tables import Table
@@ -30,7 +25,10 @@ from jaxnoise.testing._hlo import collectives
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-TABLES = tuple(chain(_tables.noises(), _transformer.tables(), _recurrent.tables()))
+@cache
+def tables() -> tuple[Table, ...]:
+    parts = (_tables.noises(), _transformer.tables(), _recurrent.tables())
+    return tuple(chain.from_iterable(parts))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,33 +40,36 @@ def main(argv: list[str] | None = None) -> int:
     # else the time would be that of reading what an earlier run has compiled
     jax.config.update("jax_enable_compilation_cache", False)
     results = Results(target, flags.out)
-    chips, start, failures = target.chips(), time.perf_counter(), 0
-    for table in chosen(flags.only):
-        failures += run(table, chips, results, flags.rows)
-    if flags.out:
-        _report.write(results, results.ordered(TABLES))
-        _plot.write(results, results.ordered(TABLES))
+    start, chips, failures = time.perf_counter(), target.chips(), 0
+    try:
+        for table in chosen(flags.only):
+            failures += run(table, chips, results, flags.row)
+    finally:  # an interrupted run reports what it has
+        if flags.out:
+            _report.write(results, results.ordered(tables()))
+            _plot.write(results, results.ordered(tables()))
     print(f"{time.perf_counter() - start:.0f} s")
     return 1 if failures else 0
 
 
 def chosen(parts: list[str]) -> list[Table]:
-    return [t for t in TABLES if any(part in t.name for part in parts)]
+    return [t for t in tables() if any(part in t.name for part in parts)]
 
 
-def run(table: Table, chips: Chips, results: Results, parts: list[str]) -> int:
+def run(table: Table, chips: Chips, results: Results, wanted: list[str]) -> int:
     """Print the rows that are wanted, compiling what is not there; how many failed."""
     shown: list[Row] = []
     failures = 0
     for name in table.programs:
-        found = results.find(table, name)
-        if not is_wanted(table, name, parts):
+        # what the others are compared with is always wanted
+        if wanted and name not in (table.base, table.peer, *wanted):
             continue
+        found = results.find(table, name)
         try:
             if found is None:
                 found = compiled(table, name, chips)
                 results.add(found)
-                results.save(TABLES)
+                results.save(tables())
         except Exception:
             failures += 1
             print(f"{table.name}, {name}: {traceback.format_exc()}", file=sys.stderr)
@@ -79,11 +80,6 @@ def run(table: Table, chips: Chips, results: Results, parts: list[str]) -> int:
         print(_report.line(found, shown[0], _report.peer_of(shown)), flush=True)
     print(flush=True)
     return failures
-
-
-def is_wanted(table: Table, name: str, parts: list[str]) -> bool:
-    """What a row is compared with is always wanted."""
-    return name in (table.base, table.peer) or any(part in name for part in parts)
 
 
 def compiled(table: Table, name: str, chips: Chips) -> Row:
@@ -99,8 +95,9 @@ def compiled(table: Table, name: str, chips: Chips) -> Row:
         "temporary_bytes": on_one.temporary,
         "seconds": on_one.seconds,
     }
-    if program.specs is not None:
-        on_four = chips.compile(program.function, program.arguments, program.specs)
+    split = program.smaller or program
+    if split.specs is not None:
+        on_four = chips.compile(split.function, split.arguments, split.specs)
         row["collectives"] = dict(collectives(on_four.text))
     return row
 
@@ -113,20 +110,22 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     add("--target", required=True, choices=sorted(TARGETS))
     only_help = "the tables whose names contain one of these, separated by commas"
     add("--only", type=names, default=[""], metavar="NAME[,NAME]", help=only_help)
-    rows_help = "of their rows those whose names contain this, and what they are beside"
-    add("--rows", action="append", metavar="NAME", help=rows_help)
+    rows_help = "of their rows that of this name, beside what it is compared with"
+    add("--row", action="append", default=[], metavar="NAME", help=rows_help)
     add("--out", type=Path, help="folder for the results")
     flags = parser.parse_args(argv)
-    whole = flags.only == [""] and flags.rows is None
-    if whole and flags.out is None:
+    if flags.only == [""] and not flags.row and flags.out is None:
         flags.out = RESULTS
-    flags.rows = flags.rows or [""]
+    there = dict.fromkeys(name for t in chosen(flags.only) for name in t.programs)
+    for name in flags.row:
+        if name not in there:
+            parser.error(f"--row {name}: there are: {'; '.join(there)}")
     return flags
 
 
 def names(text: str) -> list[str]:
     parts = text.split(",")
-    there = [table.name for table in TABLES]
+    there = [table.name for table in tables()]
     for part in parts:
         if not part or not any(part in name for name in there):
             raise argparse.ArgumentTypeError(

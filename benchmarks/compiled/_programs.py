@@ -185,7 +185,9 @@ class _Program:
         return whole
 
     def _used(self, computation: str, name: str, whole: int) -> int:
-        """The bytes of a value that the rest of a fusion needs."""
+        """The bytes of a value that a fusion needs."""
+        if self.bodies[computation][name].root:
+            return whole
         used = 0
         for user in self.bodies[computation].values():
             for place, argument in enumerate(user.arguments):

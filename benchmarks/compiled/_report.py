@@ -19,10 +19,12 @@ Cycles, bytes and temporary memory are ratios to the first row of a table, and b
 kernels read and write, in whatever memory; of an array of which a kernel needs a slice,
 the slice. Temporary memory is what the program allocates beside arguments and results,
 in bytes an element where the first row needs less than one. Kernels are those that one
-run starts, and those in one step of its loops, forward and backward together. Blocks
+run starts, and those in one step of its loops, forward and backward together. What is
+fetched ahead of a kernel, as parameters on a TPU are, has no cycles of its own. Blocks
 are of threefry, two words of 32 bits each; of rbg keys there are none. Collectives: how
-many stand in the program for 2 x 2 chips, x split over rows and features (a transformer
-over the batch and the last dim of its parameters, a recurrent layer over the batch).
+many stand in the program for 2 x 2 chips, x split over rows and features (one block of
+the transformer over the batch and the last dim of its parameters, a recurrent layer
+over the batch).
 Where a loop's length is not known it counts as one step, and the row says so."""
 
 
@@ -37,7 +39,9 @@ def head(rows: list[Row]) -> str:
     if rows[0]["cycles"]:
         cells.insert(1, "cycles")
     lines = [
-        f"{rows[0]['table']}. {what(rows)}",
+        f"### {rows[0]['table']}",
+        "",
+        what(rows),
         "",
         f"| {' | '.join(cells)} |",
         "|---" * len(cells) + "|",
@@ -70,7 +74,7 @@ def _ratios(column: str, row: Row, base: Row, peer: Row | None) -> str:
         text = f"{value / row['elements']:.3f} B"
     else:
         text = f"{value / base[column]:.3f}"
-    if peer is None or peer is base or not peer[column]:
+    if row is base or peer is None or peer is base or not peer[column]:
         return text
     return f"{text} / {value / peer[column]:.2f}"
 

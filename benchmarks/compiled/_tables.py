@@ -17,12 +17,16 @@ RBG = ", rbg key"
 
 
 class Program(NamedTuple):
-    """A function, its arguments as shapes, and how these lie on 2 x 2 chips."""
+    """A function, its arguments as shapes, and how these lie on 2 x 2 chips.
+
+    trips: the length of its loops. smaller: what is compiled for 2 x 2 chips instead.
+    """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     specs: tuple[Any, ...] | None
-    trips: int | None = None  # of its loops
+    trips: int | None = None
+    smaller: "Program | None" = None
 
 
 class Table(NamedTuple):

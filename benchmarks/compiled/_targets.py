@@ -1,6 +1,7 @@
 """Compilers for devices that are not there: programs go in, their text comes out."""
 
 import importlib.util
+import os
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -71,7 +72,12 @@ class Target(NamedTuple):
         )
 
     def chips(self) -> "Chips":
-        """Four chips, 2 x 2; the compiler is loaded."""
+        """Load the compiler, for 2 x 2 chips. JAX may not have used a device before."""
+        # unless JAX asks for the CPU alone, the plugin of CUDA has no compiler either
+        # where it finds no device
+        jax.config.update("jax_platforms", "cpu")
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no server to ask for a TPU
         topology = topologies.get_topology_desc(platform=self.platform, **self.options)
         return Chips(topology.devices)
 
