@@ -6,6 +6,7 @@ its own in `_torch.py`.
 """
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -125,11 +126,15 @@ EAGER: dict[str, Noises] = {
 
 
 def beside_formula(name: str, *amounts: float, **peers: Callable[[], Noise]) -> Noises:
-    return {
-        "jaxnoise": ours(getattr(jn, name), *amounts),
-        "jax.random": formula(name),
-        **peers,
+    function = getattr(jn, name)
+    has_bits = "bits" in inspect.signature(function).parameters
+    packed = {
+        f"jaxnoise, bits={bits}": ours(function, *amounts, bits=bits)
+        for bits in (16, 8)
+        if has_bits
     }
+    own = {"jaxnoise": ours(function, *amounts)} | packed
+    return own | {"jax.random": formula(name)} | peers
 
 
 FLAT: dict[str, Noises] = {

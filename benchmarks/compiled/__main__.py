@@ -86,12 +86,14 @@ def compiled(table: Table, name: str, chips: Chips) -> Row:
     """What one program costs on one chip, and what it sends on four."""
     program = table.programs[name]()
     on_one = chips.compile(program.function, program.arguments)
+    found = cost(on_one.text, program.trips)
     row = {
         "table": table.name,
         "row": name,
         "peer": table.peer,
         "elements": table.elements,
-        **cost(on_one.text, program.trips)._asdict(),
+        **found._asdict(),
+        "blocks": found.blocks,
         "temporary_bytes": on_one.temporary,
         "seconds": on_one.seconds,
     }

@@ -29,8 +29,7 @@ _FREE = frozenset(
 _SLICES = ("dynamic-slice", "slice", "gather")
 _UPDATE = "dynamic-update-slice"
 _VIEWS = ("bitcast", "broadcast", "convert", "copy", "reshape")
-# of its 20 rounds a block of threefry rotates by 13 in the first, the 9th and the 17th
-_ROTATION, _TIMES = "13", 3
+_ROTATION = "13"  # in rounds 1, 9 and 17 of the 20 of a block of threefry
 
 
 class Cost(NamedTuple):
@@ -41,7 +40,7 @@ class Cost(NamedTuple):
         writes a slice of an array, the slice.
     kernels: those that run, in a loop once for each step.
     step_kernels: those that run in one step of a loop, added up over the loops.
-    blocks: of threefry.
+    rotations: of words by 13, of which a block of threefry has three.
     unknown_loops: loops whose length nobody knows, which count as one step.
     """
 
@@ -49,8 +48,13 @@ class Cost(NamedTuple):
     bytes: int = 0
     kernels: int = 0
     step_kernels: int = 0
-    blocks: float = 0
+    rotations: int = 0
     unknown_loops: int = 0
+
+    @property
+    def blocks(self) -> int:
+        """The blocks of threefry that are computed, two words of 32 bits each."""
+        return self.rotations // 3
 
     def plus(self, other: "Cost") -> "Cost":
         return Cost(*(a + b for a, b in zip(self, other, strict=True)))
@@ -63,7 +67,7 @@ class Cost(NamedTuple):
             bytes=n * self.bytes,
             kernels=n * self.kernels,
             step_kernels=self.step_kernels or self.kernels,
-            blocks=n * self.blocks,
+            rotations=n * self.rotations,
             unknown_loops=self.unknown_loops + (trips is None),
         )
 
@@ -128,7 +132,7 @@ class _Program:
         }
         self.trips = trips
         self.cost_of = cache(self._cost_of)
-        self.blocks_in = cache(self._blocks_in)
+        self.rotations_in = cache(self._rotations_in)
 
     def _cost_of(self, computation: str) -> Cost:
         total = Cost()
@@ -158,7 +162,7 @@ class _Program:
             cycles=cycles,
             bytes=self._moved(computation, instruction),
             kernels=1,
-            blocks=self._blocks_of(computation, instruction),
+            rotations=self._rotations_of(computation, instruction),
         )
 
     def _moved(self, computation: str, kernel: Instruction) -> int:
@@ -215,19 +219,19 @@ class _Program:
             return self._written(fused, root)
         return _bytes(instruction.type)
 
-    def _blocks_in(self, computation: str) -> float:
+    def _rotations_in(self, computation: str) -> int:
         return sum(
-            self._blocks_of(computation, instruction)
+            self._rotations_of(computation, instruction)
             for instruction in self.bodies[computation].values()
         )
 
-    def _blocks_of(self, computation: str, instruction: Instruction) -> float:
+    def _rotations_of(self, computation: str, instruction: Instruction) -> int:
         if instruction.op == "fusion":
-            return sum(map(self.blocks_in, _CALLED.findall(instruction.attributes)))
+            return sum(map(self.rotations_in, _CALLED.findall(instruction.attributes)))
         if instruction.op != "shift-left" or not instruction.type.startswith("u32"):
             return 0
         amount = self.bodies[computation][instruction.arguments[1]]
         while amount.op in _VIEWS:
             amount = self.bodies[computation][amount.arguments[0]]
         rotates = amount.op == "constant" and amount.arguments == (_ROTATION,)
-        return _elements(instruction.type) / _TIMES if rotates else 0
+        return _elements(instruction.type) if rotates else 0

@@ -18,10 +18,10 @@ FLAX = "flax.linen, no noise"
 
 
 def tables() -> Iterator[Table]:
-    for name, cells in CELLS.items():
+    for name, (own, flax) in CELLS.items():
         for shape in recurrent.SHAPES:
             for dtype in DTYPES:
-                yield _table(name, *cells, shape, dtype)
+                yield _table(name, own, flax, shape, dtype)
 
 
 def _table(name: str, own: type, flax: type, shape, dtype: str) -> Table:

@@ -121,8 +121,10 @@ class Chips:
         start = time.perf_counter()
         program = jax.jit(function).lower(*placed).compile()
         seconds = time.perf_counter() - start
-        memory = program.memory_analysis()
-        return Compiled(program.as_text(), memory.temp_size_in_bytes, seconds)
+        text, memory = program.as_text(), program.memory_analysis()
+        if text is None or memory is None:
+            raise RuntimeError("the compiler does not tell what it has made")
+        return Compiled(text, memory.temp_size_in_bytes, seconds)
 
 
 def _is_installed(module: str) -> bool:

@@ -20,6 +20,11 @@ from benchmarks.compiled._tables import RBG, Program, Table, key_of
 
 BATCH, TIME, WIDTH, HEADS, DEPTH = 8, 1024, 1024, 16, 4
 DTYPE = jnp.bfloat16
+OURS = {
+    "jaxnoise": {},
+    "jaxnoise, bits=16": {"bits": 16},
+    "jaxnoise, bits=8": {"bits": 8},
+}
 
 Layer = Callable[[jax.Array], jax.Array]
 
@@ -33,43 +38,40 @@ def tables() -> Iterator[Table]:
 
 
 def _programs(attention: bool) -> Iterator[tuple[str, Callable[[], Program]]]:
-    def row(drop: Layer, key: str | None = None, **options: Any):
-        if not attention:
-            options = {}
+    def row(drop: Layer, rate: float, key: str | None = None, **options: Any):
+        if attention and rate:
+            options |= {"dropout_rate": rate, "deterministic": False}
         return lambda: _step(partial(_network, drop, **options), key)
 
-    rate = {"dropout_rate": RATE}
-    yield "none", row(lambda h: h)
-    yield "flax.linen", row(_flax, **rate)
-    yield f"flax.linen{RBG}", row(_flax, "rbg", **rate)
+    yield "none", row(lambda h: h, 0.0)
+    yield "flax.linen", row(_flax, RATE)
+    yield f"flax.linen{RBG}", row(_flax, RATE, "rbg")
     own = getattr(jnn, "dot_product_attention", None)
-    if attention and own is None:
-        return
-    for bits in (32, 16, 8):
-        name = "jaxnoise" if bits == 32 else f"jaxnoise, bits={bits}"
-        function = own if bits == 32 else partial(own, bits=bits) if own else None
-        yield name, row(partial(_ours, bits=bits), **rate, attention_fn=function)
+    for name, options in OURS.items():
+        drop = partial(_ours, **options)
+        if not attention:
+            yield name, row(drop, RATE)
+        elif own is not None:
+            yield name, row(drop, RATE, attention_fn=partial(own, **options))
 
 
 def _flax(h: jax.Array) -> jax.Array:
     return nn.Dropout(RATE, deterministic=False)(h)
 
 
-def _ours(h: jax.Array, bits: int) -> jax.Array:
-    return jnn.Dropout(RATE, deterministic=False, bits=bits)(h)
+def _ours(h: jax.Array, **options: Any) -> jax.Array:
+    return jnn.Dropout(RATE, deterministic=False, **options)(h)
 
 
-def _network(drop: Layer, depth: int = DEPTH, **attention: Any) -> nn.Module:
+def _network(drop: Layer, depth: int = DEPTH, **options: Any) -> nn.Module:
+    options = {"deterministic": True} | options
+
     class Block(nn.Module):
         @nn.compact
         def __call__(self, x):
             h = nn.LayerNorm(dtype=DTYPE)(x)
             h = nn.MultiHeadDotProductAttention(
-                HEADS,
-                dtype=DTYPE,
-                broadcast_dropout=False,
-                deterministic=not attention,
-                **attention,
+                HEADS, dtype=DTYPE, broadcast_dropout=False, **options
             )(h)
             x = x + drop(h)
             h = nn.LayerNorm(dtype=DTYPE)(x)
