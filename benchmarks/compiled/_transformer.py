@@ -33,7 +33,7 @@ def tables() -> Iterator[Table]:
     """One table without dropout on the attention weights, one with it."""
     for attention in (False, True):
         programs = dict(_programs(attention))
-        name = "transformer with attention dropout" if attention else "transformer"
+        name = "transformer with attention noise" if attention else "transformer"
         yield Table(name, programs, "flax.linen", BATCH * TIME * WIDTH)
 
 
