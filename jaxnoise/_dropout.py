@@ -5,6 +5,7 @@ to be seen or used again, and the alpha family, which keeps the mean and the var
 SELU activations. Inputs are floating or complex arrays of any shape.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -82,7 +83,7 @@ def dropout(
     rate = _check.rate("dropout", rate)
     dims = _dims.normalized("dropout", "broadcast_dims", broadcast_dims, x.ndim)
     bits = _check.bits("dropout", bits, rate)
-    return _mask.drop(key, x, rate, _dims.shared(x.shape, dims), bits)
+    return _mask.drop(key, x, rate, dims, bits)
 
 
 def dropout_mask(
@@ -138,16 +139,13 @@ def dropout_mask(
     )
     bits = _check.bits("dropout_mask", bits, rate)
     wanted = _sharding.checked("dropout_mask", "out_sharding", out_sharding, shape)
-    drawn = _dims.shared(shape, dims)
-    sharding = _sharding.aligned(wanted, shape, drawn)
     threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
-    mask = _sampled_mask(key, threshold, shape=drawn, sharding=sharding, bits=bits)
-    return checkpoint_name(mask, "jaxnoise_mask")
+    return _sampled_mask(key, threshold, _mask.Coins(shape, dims, bits, wanted))
 
 
-_sampled_mask = jax.jit(
-    _random.keep_mask, static_argnames=("shape", "sharding", "bits")
-)
+@functools.partial(jax.jit, static_argnames="coins")
+def _sampled_mask(key, threshold, coins):
+    return checkpoint_name(_mask.keep_mask(key, threshold, coins), _mask.NAME)
 
 
 def apply_mask(
@@ -187,11 +185,10 @@ def apply_mask(
     mask = _check.mask("apply_mask", mask, x.shape)
     bits = _check.bits("apply_mask", bits, rate)
     _, keep = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
-    return _applied_mask(x, mask, keep)
+    return _applied_mask(mask, x, keep)
 
 
-# without the checkpoint the zeros of what is dropped would be a residual as well
-_applied_mask = jax.jit(jax.checkpoint(_mask.scale_kept))
+_applied_mask = jax.jit(functools.partial(_mask.applied, _mask.scale_kept))
 
 
 def alpha_dropout(
@@ -241,7 +238,7 @@ def alpha_dropout(
     rate = _check.rate("alpha_dropout", rate, below_one=True)
     dims = _dims.normalized("alpha_dropout", "broadcast_dims", broadcast_dims, x.ndim)
     bits = _check.bits("alpha_dropout", bits, rate)
-    return _alpha(key, x, rate, _dims.shared(x.shape, dims), bits)
+    return _alpha(key, x, rate, dims, bits)
 
 
 def feature_alpha_dropout(
@@ -291,10 +288,10 @@ def feature_alpha_dropout(
     x = _check.floating("feature_alpha_dropout", x, allow_complex=False)
     rate = _check.rate("feature_alpha_dropout", rate, below_one=True)
     dims = _dims.spatial("feature_alpha_dropout", x, channel_axis, batch_dims)
-    return _alpha(key, x, rate, _dims.shared(x.shape, dims))
+    return _alpha(key, x, rate, dims)
 
 
-def _alpha(key, x, rate, shape, bits=32):
+def _alpha(key, x, rate, shared, bits=32):
     """y = a x + c where kept, a A + c where not."""
     if _check.known(rate, 0):
         return x
@@ -310,14 +307,11 @@ def _alpha(key, x, rate, shape, bits=32):
     floor = _SELU_FLOOR.astype(drop.dtype)
     slope = 1 / xp.sqrt((1 - drop) * (1 + drop * floor**2))
     shift = -slope * drop * floor
-    amounts = (slope, shift, slope * floor + shift)
-    return _alpha_noise(
-        key, x, threshold, *(a.astype(wide) for a in amounts), shape=shape, bits=bits
-    )
+    amounts = [a.astype(wide) for a in (slope, shift, slope * floor + shift)]
+    return _alpha_noise(key, threshold, x, *amounts, shared=shared, bits=bits)
 
 
-@_random.noise
-def _alpha_noise(key, x, threshold, slope, shift, floor, *, shape, bits):
-    mask = _mask.keep_mask(key, x, threshold, shape, bits)
+@_mask.masked
+def _alpha_noise(mask, x, slope, shift, floor):
     kept = _random.in_wide(lambda real: slope * real + shift, x)
     return jnp.where(mask, kept, floor.astype(x.dtype))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _random, _sharding
+from jaxnoise import _check, _mask, _random, _sharding
 
 
 def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
@@ -239,11 +239,13 @@ def multiplicative(key, x, stddev):
 @_random.noise
 def _on_a_fraction(key, x, threshold, stddev):
     key_mask, key_noise = jax.random.split(key)
-    untouched = _random.keep_mask(
-        key_mask, threshold, x.shape, _sharding.like(x, x.shape)
-    )
-    noisy = _plus(x, stddev, _unit_noise(key_noise, x, "normal"))
-    return jnp.where(untouched, x, noisy)
+    untouched = _mask.keep_mask(key_mask, threshold, _mask.coins_for(x))
+    noise = _unit_noise(key_noise, x, "normal")
+    # minus zero is what leaves every number as it is, zeros of both signs included;
+    # so the gradient of x needs no mask
+    nothing = jnp.full((), -0.0, noise.dtype)
+    noise = jnp.where(untouched, nothing, stddev.astype(noise.dtype) * noise)
+    return (x.astype(noise.dtype) + noise).astype(x.dtype)
 
 
 def _plus(x, amount, noise):

@@ -3,15 +3,17 @@
 Images are floating arrays of any shape, in any range of values: nothing is clipped.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _gaussian, _random, _sharding, _wall
+from jaxnoise import _check, _dims, _gaussian, _mask, _random, _sharding, _wall
 
 _KEPT = 2  # beside 0 for pepper and 1 for salt
 
@@ -89,7 +91,7 @@ def salt_and_pepper(
     return _salted(key, x, threshold, pepper, *values, shape=shape)
 
 
-@_random.noise
+@functools.partial(jax.jit, static_argnames="shape")
 def _salted(key, x, threshold, pepper, low, high, *, shape):
     """Bits below the threshold keep x; those above divide the rest of the range."""
     # on a grid of 2^31 the end of the range is still a uint32
@@ -106,6 +108,10 @@ def _salted(key, x, threshold, pepper, low, high, *, shape):
         kind = draw(key, threshold, first_salt)
     else:
         kind = _wall.materialised(draw, key, threshold, first_salt)
+    return _mask.applied(_grains, checkpoint_name(kind, _mask.NAME), x, low, high)
+
+
+def _grains(kind, x, low, high):
     salty, kept = kind == np.uint8(1), kind == np.uint8(_KEPT)
     noise = jnp.where(salty, high.astype(x.dtype), low.astype(x.dtype))
     return jnp.where(kept, x, noise)

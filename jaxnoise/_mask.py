@@ -1,41 +1,151 @@
-"""What a keep mask does to an array: kept values are scaled, dropped ones become 0."""
+"""Keep masks: a coin for each unit, and what a mask does to an array.
 
-from typing import Any
+A mask of 32 bits a coin is `jax.random.bernoulli`, drawn and kept as bools. One of 8 or
+16 bits is kept as bytes of eight coins (`_packed`), and expanded where it is used.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+from jax.custom_derivatives import SymbolicZero
 
-from jaxnoise import _check, _random, _sharding
+from jaxnoise import _check, _dims, _packed, _random, _sharding, _wall
+
+# what a policy of jax.checkpoint knows the random decisions of this library by
+NAME = "jaxnoise_mask"
+
+
+class Coins(NamedTuple):
+    """One coin for each element of an array of `shape`, but one along `shared` dims.
+
+    The sharding is that of the array, on an explicit mesh.
+    """
+
+    shape: _random.Shape
+    shared: tuple[int, ...] = ()
+    bits: int = 32
+    sharding: _sharding.Sharding = None
+
+    @property
+    def mask_shape(self) -> _random.Shape:
+        """The shape of the mask: 1 on the dims that share a coin."""
+        return _dims.shared(self.shape, self.shared)
+
+    def draw(self, key: jax.Array, threshold: Any) -> jax.Array:
+        """The coins in the form in which they are kept, and which `mask` expands."""
+        placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
+        if self.bits < 32:
+            thin = self._thin(placed)
+            drawn = _packed.draw(key, threshold, *thin[:1], self.bits, *thin[1:])
+        elif self.shared:
+            # one coin is for many elements: XLA for CPU would toss it for each
+            drawn = _wall.materialised(
+                lambda k, t: self._bernoulli(k, t, placed), key, threshold
+            )
+        else:
+            drawn = self._bernoulli(key, threshold, placed)
+        return checkpoint_name(drawn, NAME)
+
+    def mask(self, drawn: jax.Array) -> jax.Array:
+        """Bool, True = kept, of `mask_shape`."""
+        if self.bits == 32:
+            return drawn
+        placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
+        mask = _packed.unpack(drawn, *self._thin(placed))
+        return lax.expand_dims(mask, self.shared)
+
+    def _bernoulli(self, key, threshold, placed):
+        bits = _random.random_bits(key, self.mask_shape, placed)
+        return (bits >> np.uint32(9)) < threshold
+
+    def _thin(self, placed):
+        """Shape and sharding without the shared dims."""
+        own = [dim for dim in range(len(self.shape)) if dim not in self.shared]
+        shape = tuple(self.shape[dim] for dim in own)
+        return shape, None if placed is None else _sharding.of_dims(placed, own)
+
+
+def keep_mask(key: jax.Array, threshold: Any, coins: Coins) -> jax.Array:
+    """Bool, True = kept: `jax.random.bernoulli(key, keep, shape)` with 32 bits."""
+    return coins.mask(coins.draw(key, threshold))
+
+
+def coins_for(x: jax.Array, shared: tuple[int, ...] = (), bits: int = 32) -> Coins:
+    """One coin for each element of `x`, on the devices where x is."""
+    return Coins(x.shape, shared, bits, _sharding.like(x, x.shape))
+
+
+def masked(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Compile `function(mask, x, *amounts)` with a mask that is drawn from a key.
+
+    The result is called with (key, threshold, x, *amounts, shared=, bits=). What its
+    backward pass keeps is the coins as they were drawn: a byte an element, or a bit if
+    `bits` is less than 32.
+    """
+
+    @functools.partial(jax.jit, static_argnames=["shared", "bits"])
+    def compiled(key, threshold, x, *amounts, shared=(), bits=32):
+        coins = coins_for(x, shared, bits)
+
+        def on_coins(drawn, *operands):
+            return function(coins.mask(drawn), *operands)
+
+        return applied(on_coins, coins.draw(key, threshold), x, *amounts)
+
+    return compiled
+
+
+def applied(
+    function: Callable[..., jax.Array], drawn: jax.Array, *operands: Any
+) -> jax.Array:
+    """`function(drawn, *operands)`, whose backward pass keeps what was drawn.
+
+    Nothing else that `function` computes is kept: it is computed again, and without a
+    barrier, so that XLA fuses it with what reads it.
+    """
+    cheap = jax.checkpoint(function, prevent_cse=False)
+    result = jax.custom_jvp(cheap)
+
+    @functools.partial(result.defjvp, symbolic_zeros=True)
+    def derivative(primals, tangents):
+        kept, operands = _wall.kept(primals[0]), list(primals[1:])
+        live = [
+            index
+            for index, tangent in enumerate(tangents[1:])
+            if not isinstance(tangent, SymbolicZero)
+        ]
+
+        def of_live(*values):
+            for index, value in zip(live, values, strict=True):
+                operands[index] = value
+            return cheap(kept, *operands)
+
+        values = [operands[index] for index in live]
+        return jax.jvp(of_live, values, [tangents[1 + index] for index in live])
+
+    return result(drawn, *operands)
 
 
 def drop(
     key: jax.Array,
     x: jax.Array,
     rate: _check.Amount,
-    shape: _random.Shape,
+    shared: tuple[int, ...] = (),
     bits: int = 32,
 ) -> jax.Array:
-    """`x` / (1 - rate) where a draw of `shape`, broadcast to `x`, keeps it, else 0."""
+    """`x` / (1 - rate) where a coin, one along the shared dims, keeps it, else 0."""
     if _check.known(rate, 0):
         return x
     if _check.known(rate, 1):
         return _dropped(x)
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
-    return _drop(key, x, threshold, keep, shape=shape, bits=bits)
-
-
-@_random.noise
-def _drop(key, x, threshold, keep, *, shape, bits):
-    return scale_kept(x, keep_mask(key, x, threshold, shape, bits), keep)
-
-
-def keep_mask(
-    key: jax.Array, x: jax.Array, threshold: Any, shape: _random.Shape, bits: int
-) -> jax.Array:
-    """A mask of `shape` for `x`, on the devices where x is."""
-    sharding, shared = _sharding.like(x, shape), shape != x.shape
-    return _random.keep_mask(key, threshold, shape, sharding, bits, shared=shared)
+    return _drop(key, threshold, x, keep, shared=shared, bits=bits)
 
 
 @jax.jit
@@ -45,7 +155,7 @@ def _dropped(x):
     return jnp.where(nothing, x, jnp.zeros((), x.dtype))
 
 
-def scale_kept(x: jax.Array, mask: jax.Array, keep: Any) -> jax.Array:
+def scale_kept(mask: jax.Array, x: jax.Array, keep: Any) -> jax.Array:
     """Select, never multiply: a dropped nan or inf is 0, and so is its gradient."""
     # nothing is kept where keep is 0, but 1/0 would still reach the gradient
     one = jnp.ones_like(keep)
@@ -53,3 +163,6 @@ def scale_kept(x: jax.Array, mask: jax.Array, keep: Any) -> jax.Array:
     scale = one / jnp.where(keep > 0, keep, one)
     scaled = _random.in_wide(lambda real: real * scale, x)
     return jnp.where(mask, scaled, jnp.zeros((), x.dtype))
+
+
+_drop = masked(scale_kept)

@@ -1,12 +1,14 @@
-"""Several decisions from one threefry block: 8 of 8 bits each, or 4 of 16 bits.
+"""Coins of 8 or 16 random bits: eight of them, from one or two threefry blocks, a byte.
 
-A block is 64 bits. Blocks lie along the last axis, each for the next 64 / bits elements
-of a row, so that a row needs the blocks of no other row, and a shard that holds whole
-blocks none of another shard.
+Eight neighbours along the last dim but one (along the only one of a vector) share a
+byte of keep bits. Compilers of accelerators tile arrays by eight rows or more, so what
+turns a byte into eight rows is free where the mask is used, and the mask itself never
+reaches memory: only its bytes do, one bit an element.
 """
 
+import functools
 import math
-from typing import Any
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -14,63 +16,123 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxnoise import _threefry, _wall
+from jaxnoise import _sharding, _threefry, _wall
 
 Shape = tuple[int, ...]
-Sharding = NamedSharding | None
+Sharding = _sharding.Sharding
+
+GROUP = 8
 
 
-def lanes(
-    key: jax.Array, shape: Shape, bits: int, sharding: Sharding = None
+def draw(
+    key: jax.Array,
+    threshold: jax.Array,
+    shape: Shape,
+    bits: int,
+    sharding: Sharding = None,
 ) -> jax.Array:
-    """Integers in [0, 2^bits), uint32, uniform and independent.
+    """Bytes of keep bits for an array of `shape`, whose rows they share by eight.
 
-    Those of a row are the parts, `bits` wide and the lowest first, of the blocks
-    `jax.random.bits(key, (*rows, blocks), uint64)`, in the default implementation of
-    keys with `jax_threefry_partitionable`.
+    Row 8 g + i is kept where bit i of byte g is set: where the part i of the group's
+    random bits, `bits` wide and the lowest first, is below the threshold. The random
+    bits of a group are `jax.random.bits(key, (*groups, bits // 8), uint64)`, the lower
+    block first.
     """
-    if not shape:
-        return lanes(key, (1,), bits)[0]
-    *rows, length = shape
-    per_block = 64 // bits
-    blocks = (*rows, -(-length // per_block))
-    placed = _placed(sharding, length, per_block)
-    words = _words(key, blocks, placed)
-    shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    shifts = shifts.reshape((1,) * words.ndim + shifts.shape)
-    parts = (words[..., None] >> shifts) & np.uint32(2**bits - 1)
-    row = lax.reshape(parts, (*rows, blocks[-1] * per_block), **placed)
-    row = row if row.shape == shape else lax.slice_in_dim(row, 0, length, axis=-1)
-    return row if sharding is None else jax.sharding.reshard(row, sharding)
-
-
-def _placed(sharding: Sharding, length: int, per_block: int) -> dict[str, Any]:
-    """Where blocks lie on an explicit mesh: where their elements do, if they fit."""
-    if sharding is None:
-        return {}
-    mesh, *rows, last = sharding.mesh, *sharding.spec
-    axes = last if isinstance(last, tuple) else (last,)
-    shards = math.prod(mesh.shape[axis] for axis in axes if axis is not None)
-    whole = length % (per_block * shards) == 0
-    spec = PartitionSpec(*rows, last if whole else None)
-    return {"out_sharding": NamedSharding(mesh, spec)}
-
-
-def _words(key, shape, placed):
-    """Both words of each block, the low one first, in a last dim of 2."""
+    groups = _groups(shape)
     known = all(isinstance(size, int) for size in shape)
-    if not known or math.prod(shape) >= 2**32:
+    if known and math.prod(groups) * (bits // GROUP) >= 2**32:
         raise ValueError(
-            f"bits must be 32 where a size is not known, or with 2^32 blocks and more, "
-            f"got a draw of {shape} blocks."
+            f"bits must be 32 for a draw of 2^32 threefry blocks and more, got "
+            f"bits={bits} for an array of shape {shape}."
         )
+    placed = {} if sharding is None else {"out_sharding": _placed(shape, sharding)}
+
+    def packed(key, threshold):
+        words = _words(key, groups, bits // GROUP, placed)
+        kept = (_kept_of_bytes if bits == 8 else _kept_of_halves)(words, threshold)
+        return kept.astype(np.uint8)
+
+    return _wall.materialised(packed, key, threshold)
+
+
+def unpack(packed: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Array:
+    """The bool mask of `shape` that `draw` packed."""
+    if not shape:
+        return unpack(packed, (1,))[0]
+    axis = _axis(shape)
+    placed = {} if sharding is None else {"out_sharding": _placed(shape, sharding)}
+    in_group = [1] * (len(shape) + 1)
+    in_group[axis + 1] = GROUP
+    index = lax.broadcasted_iota(np.uint8, in_group, axis + 1)
+    kept = (jnp.expand_dims(packed, axis + 1) >> index) & np.uint8(1) != 0
+    whole = (*shape[:axis], packed.shape[axis] * GROUP, *shape[axis + 1 :])
+    mask = lax.reshape(kept, whole, **placed)
+    if whole[axis] is not shape[axis]:
+        mask = lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
+    return mask if sharding is None else jax.sharding.reshard(mask, sharding)
+
+
+def _axis(shape: Shape) -> int:
+    """The dim whose neighbours share a byte."""
+    return max(len(shape) - 2, 0)
+
+
+def _groups(shape: Shape) -> Shape:
+    """The shape of the bytes."""
+    axis, shape = _axis(shape), shape or (1,)
+    return (*shape[:axis], -(-shape[axis] // GROUP), *shape[axis + 1 :])
+
+
+def _placed(shape: Shape, sharding: NamedSharding) -> NamedSharding:
+    """Where bytes lie on an explicit mesh: where their elements do, if they fit."""
+    axis, mesh = _axis(shape), sharding.mesh
+    spec = [*sharding.spec, *[None] * (len(shape) - len(sharding.spec))]
+    if not shape:
+        return NamedSharding(mesh, PartitionSpec(None))
+    shards = math.prod(mesh.shape[name] for name in _sharding.names(spec[axis]))
+    if shape[axis] % (GROUP * shards):
+        spec[axis] = None
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def _kept_of_halves(words, threshold):
+    """Bit i is set where half i of four words, the lowest first, is below."""
+    parts = [p for w in words for p in (w & np.uint32(0xFFFF), w >> np.uint32(16))]
+    bits = [
+        jnp.where(part < threshold, np.uint32(1 << index), np.uint32(0))
+        for index, part in enumerate(parts)
+    ]
+    return functools.reduce(operator.or_, bits)
+
+
+def _kept_of_bytes(words, threshold):
+    """Bit i is set where byte i of two words, the lowest first, is below.
+
+    Two bytes of a word are compared at once, those at bits 0 and 16: a byte is not
+    below where 256 - threshold carries it into the bit above, 8 or 24.
+    """
+    carry = (np.uint32(256) - threshold) * np.uint32(0x00010001)
+
+    def dropped(word, index):
+        """Bits `index` and `index` + 16, of bytes 0 and 2 of a word."""
+        carried = (word & np.uint32(0x00FF00FF)) + carry
+        return carried >> np.uint32(8 - index) & np.uint32(0x00010001 << index)
+
+    low, high = words
+    bits = dropped(low, 0) | dropped(low >> np.uint32(8), 1)
+    bits |= dropped(high, 4) | dropped(high >> np.uint32(8), 5)
+    # bits 16, 17, 20 and 21 become 2, 3, 6 and 7
+    return ~(bits | bits >> np.uint32(14))
+
+
+def _words(key, groups, count, placed):
+    """The words of `count` blocks for each group, the lower word of a block first."""
     if str(jax.random.key_impl(key)) != "threefry2x32":
-        return jax.random.bits(key, (*shape, 2), np.uint32)
-
-    def words(key):
-        high, low = _threefry.blocks(key, shape, **placed)
-        # a choice by index stays local where a concatenation would be put together
-        first = np.arange(2).reshape((1,) * len(shape) + (2,)) == 0
-        return jnp.where(first, low[..., None], high[..., None])
-
-    return _wall.materialised(words, key)
+        return list(jax.random.bits(key, (2 * count, *groups), np.uint32))
+    # dead code, by which JAX learns that the key is used (jax_debug_key_reuse)
+    jax.random.bits(key, (), np.uint32)
+    blocks = [
+        _threefry.blocks(key, groups, every=count, first=index, **placed)
+        for index in range(count)
+    ]
+    return [word for high, low in blocks for word in (low, high)]

@@ -3,6 +3,7 @@
 On an automatic mesh, and without one, there is nothing to say: the compiler decides.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -41,6 +42,12 @@ def by_rows(sharding: Sharding, batch: int, ndim: int) -> Sharding:
     rows = (*sharding.spec, *[None] * batch)[:batch]
     spec = PartitionSpec(*rows, *[None] * (ndim - batch))
     return NamedSharding(sharding.mesh, spec)
+
+
+def of_dims(sharding: NamedSharding, dims: Sequence[int]) -> NamedSharding:
+    """The sharding of an array without its other dims."""
+    spec = dict(enumerate(sharding.spec))
+    return NamedSharding(sharding.mesh, PartitionSpec(*[spec.get(d) for d in dims]))
 
 
 def names(entry: Any) -> tuple[Any, ...]:

@@ -4,12 +4,14 @@ Arrays are (*batch, *spatial, channels), or with the channels on any other dim a
 the batch dims.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _dims, _integers, _mask, _random, _sharding
@@ -64,7 +66,7 @@ def spatial_dropout(
     x = _check.floating("spatial_dropout", x)
     rate = _check.rate("spatial_dropout", rate)
     dims = _dims.spatial("spatial_dropout", x, channel_axis, batch_dims)
-    return _mask.drop(key, x, rate, _dims.shared(x.shape, dims))
+    return _mask.drop(key, x, rate, dims)
 
 
 def drop_path(
@@ -119,7 +121,7 @@ def drop_path(
             f"drop_path: batch_dims must be in [0, {x.ndim}] for x of shape "
             f"{x.shape}, got {batch}."
         )
-    return _mask.drop(key, x, rate, _dims.shared(x.shape, tuple(range(batch, x.ndim))))
+    return _mask.drop(key, x, rate, tuple(range(batch, x.ndim)))
 
 
 def drop_block(
@@ -210,16 +212,22 @@ def drop_block(
     return _blocks(key, x, threshold, size=size, dims=dims, batch=batch)
 
 
-@_random.noise
+@functools.partial(jax.jit, static_argnames=["size", "dims", "batch"])
 def _blocks(key, x, threshold, *, size, dims, batch):
     grid = tuple(n - size + 1 if dim in dims else n for dim, n in enumerate(x.shape))
-    seeds = ~_random.keep_mask(key, threshold, grid, _sharding.like(x, grid))
-    keep = ~_spread(seeds, size, dims)
+    coins = _mask.Coins(grid, sharding=_sharding.like(x, grid))
+    blocks = _spread(~_mask.keep_mask(key, threshold, coins), size, dims)
+    keep = checkpoint_name(~blocks, _mask.NAME)
+    return _mask.applied(functools.partial(_scaled_by_example, batch), keep, x)
+
+
+def _scaled_by_example(batch, keep, x):
+    """What is kept of an example is scaled so that as much is there as before."""
     example = tuple(range(batch, x.ndim))
     kept = keep.sum(example, dtype=np.int32, keepdims=True)
     total = math.prod(x.shape[dim] for dim in example)
     probability = kept.astype(_random.wide_dtype(x)) / total
-    return _mask.scale_kept(x, keep, probability)
+    return _mask.scale_kept(keep, x, probability)
 
 
 def _spread(seeds, size, dims):

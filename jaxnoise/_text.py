@@ -11,7 +11,7 @@ from jax.core import max_dim
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _gaussian, _integers, _mask, _random, _sharding
+from jaxnoise import _check, _gaussian, _integers, _mask, _random, _sharding
 
 
 def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.Array:
@@ -58,7 +58,7 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
             f"for noise on vectors that were looked up use dropout, with "
             f"broadcast_dims=(-1,) for whole vectors."
         )
-    return _mask.drop(key, table, rate, _dims.shared(table.shape, (1,)))
+    return _mask.drop(key, table, rate, (1,))
 
 
 def look_up(function: str, table: jax.Array, ids: jax.Array) -> jax.Array:
@@ -145,8 +145,7 @@ def token_dropout(
 
 @functools.partial(jax.jit, static_argnames="protected")
 def _replaced(key, ids, threshold, mask_id, *, protected):
-    sharding = _sharding.like(ids, ids.shape)
-    kept = _random.keep_mask(key, threshold, ids.shape, sharding)
+    kept = _mask.keep_mask(key, threshold, _mask.coins_for(ids))
     for value in protected:
         kept |= ids == ids.dtype.type(value)
     return jnp.where(kept, ids, mask_id)

@@ -10,25 +10,35 @@ from jax import lax
 Shape = tuple[int, ...]
 
 
-def blocks(key: jax.Array, shape: Shape, **placed: Any) -> tuple[jax.Array, jax.Array]:
+def blocks(
+    key: jax.Array, shape: Shape, *, every: int = 1, first: int = 0, **placed: Any
+) -> tuple[jax.Array, jax.Array]:
     """The block of every element of `shape`, as two words (high, low).
 
     Args:
       key: a typed key of the implementation threefry2x32.
-      shape: fewer than 2^32 elements, which are the counters in row-major order.
+      shape: fewer than 2^32 / every elements. A size may be symbolic.
+      every: how many blocks an element has; they lie side by side.
+      first: which of them this is. The counter of an element is its row-major index
+        times `every`, plus `first`.
       **placed: `out_sharding` of the counters, if there is any.
     """
-    first, second = jax.random.key_data(key)
-    return _rounds(first, second, _counters(shape, placed))
+    key0, key1 = jax.random.key_data(key)
+    return _rounds(key0, key1, _counters(shape, every, first, placed))
 
 
-def _counters(shape: Shape, placed: dict[str, Any]) -> jax.Array:
-    """The row-major index of every element, from iotas that stay local if sharded."""
-    index, stride = jnp.zeros((), np.uint32), 1
+def _counters(
+    shape: Shape, every: int, first: int, placed: dict[str, Any]
+) -> jax.Array:
+    """The counter of every element, from iotas that stay local if sharded."""
+    counter, stride = jnp.full((), first, np.uint32), every
     for dim in reversed(range(len(shape))):
         iota = lax.broadcasted_iota(np.uint32, shape, dim, **placed)
-        index, stride = index + iota * np.uint32(stride), stride * shape[dim]
-    return index
+        known = isinstance(stride, int)
+        step = np.uint32(stride) if known else jnp.asarray(stride).astype(np.uint32)
+        counter = counter + iota * step
+        stride = stride * shape[dim]
+    return counter
 
 
 def _rounds(

@@ -23,3 +23,13 @@ def materialised(function: Callable[..., jax.Array], *operands: jax.Array) -> ja
         )
 
     return lax.platform_dependent(*operands, cpu=walled, default=function)
+
+
+def kept(array: jax.Array) -> jax.Array:
+    """`array`, which a backward pass will read, computed once on a TPU.
+
+    XLA for TPU would draw a mask again in every fusion that reads it, forward and
+    backward, which costs more than the byte that it saves.
+    """
+    barrier = lax.optimization_barrier
+    return lax.platform_dependent(array, tpu=barrier, default=lambda array: array)

@@ -5,6 +5,8 @@ weights of any other layer, or of a whole model, is in `jaxnoise.tree`; noise wi
 learned law and a regulariser for it, flipout among it, in `jaxnoise.learned`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
@@ -135,11 +137,16 @@ def noisy_dense(
     return _noisy(key, x, kernel, sigma, bias, bias_sigma, precision=precision)
 
 
-@_random.noise
+@functools.partial(jax.jit, static_argnames="precision")
 def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
-    sharding = _sharding.like(kernel, kernel.shape)
-    mask = _random.keep_mask(key, threshold, kernel.shape, sharding)
-    return _dense.dense(x, _mask.scale_kept(kernel, mask, keep), bias, precision)
+    coins = _mask.coins_for(kernel)
+    drawn = coins.draw(key, threshold)
+
+    def dense(drawn, x, kernel, bias, keep):
+        weights = _mask.scale_kept(coins.mask(drawn), kernel, keep)
+        return _dense.dense(x, weights, bias, precision)
+
+    return _mask.applied(dense, drawn, x, kernel, bias, keep)
 
 
 @_random.noise

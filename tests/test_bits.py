@@ -13,18 +13,20 @@ import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from jaxnoise.testing._hlo import COLLECTIVES
 
-SHAPES = [(), (5,), (3, 16), (2, 3, 37), (4, 0), (2, 1)]
+SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 2, 9, 5)]
 
 
 def parts(key, shape, bits):
-    """The oracle: the parts of 64-bit draws along the last axis, the lowest first."""
-    *rows, length = shape or (1,)
+    """The oracle: the parts of 64-bit draws for eight rows, the lowest first."""
+    axis, whole = max(len(shape) - 2, 0), shape or (1,)
+    groups = (*whole[:axis], -(-whole[axis] // 8), *whole[axis + 1 :])
     with jax.enable_x64(True):
-        blocks = (*rows, -(-length * bits // 64))
-        words = np.asarray(jax.random.bits(key, blocks, np.uint64))
+        words = np.asarray(jax.random.bits(key, (*groups, bits // 8), np.uint64))
     shifts = np.arange(0, 64, bits, dtype=np.uint64)
     split = (words[..., None] >> shifts) & np.uint64(2**bits - 1)
-    return split.reshape(*rows, -1)[..., :length].reshape(shape)
+    rows = np.moveaxis(split.reshape(*groups, 8), -1, axis + 1)
+    rows = rows.reshape(*whole[:axis], 8 * groups[axis], *whole[axis + 1 :])
+    return np.take(rows, range(whole[axis]), axis).reshape(shape)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -35,6 +37,14 @@ def test_masks_are_those_of_the_64_bits_of_a_block(shape, bits):
     np.testing.assert_array_equal(mask, kept)
     y = jn.dropout(jax.random.key(3), jnp.ones(shape), 0.25, bits=bits)
     np.testing.assert_array_equal(y, np.where(kept, np.float32(1 / 0.75), 0))
+
+
+def test_dims_that_share_a_coin_have_no_random_bits():
+    """The groups are of what is left: here of the batch, not of the one time step."""
+    kept = parts(jax.random.key(3), (19, 5), 8) < 0.75 * 2**8
+    shape, options = (19, 7, 5), {"broadcast_dims": (1,), "bits": 8}
+    mask = jn.dropout_mask(jax.random.key(3), shape, 0.25, **options)
+    np.testing.assert_array_equal(mask, kept[:, None])
 
 
 @pytest.mark.parametrize(("bits", "steps"), [(8, 26), (16, 6554)])
@@ -88,18 +98,18 @@ def test_keys_of_another_implementation():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("columns", [64, 24, 8])
+@pytest.mark.parametrize("rows", [64, 24, 8])
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
-def test_shards_of_whole_and_of_broken_blocks(kind, columns, bits):
-    """A row over 8 devices: the same bits and no collective, aligned or not."""
-    x = jax.random.normal(jax.random.key(1), (4, columns))
+def test_shards_of_whole_and_of_broken_groups(kind, rows, bits):
+    """Rows over 8 devices: the same bits and no collective, aligned or not."""
+    x = jax.random.normal(jax.random.key(1), (rows, 4))
 
     def draw(x):
         return jn.dropout(jax.random.key(0), x, 0.5, bits=bits)
 
     mesh = jax.make_mesh((8,), ("d",), axis_types=(kind,))
     with jax.set_mesh(mesh):
-        sharding = NamedSharding(mesh, PartitionSpec(None, "d"))
+        sharding = NamedSharding(mesh, PartitionSpec("d"))
         sharded = jax.device_put(x, sharding)
         compiled = jax.jit(draw).lower(sharded).compile()
         y = compiled(sharded)

@@ -200,8 +200,9 @@ def test_shard_map_with_one_key_repeats_and_with_folded_keys_does_not(key):
     assert len({row.tobytes() for row in run(True)}) == 8
 
 
-def test_keys_used_twice_are_seen_by_jax(key):
-    jn.dropout(key, jnp.ones(3), 0.5)
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_keys_used_twice_are_seen_by_jax(key, bits):
+    jn.dropout(key, jnp.ones(3), 0.5, bits=bits)
     with pytest.raises(jax.errors.KeyReuseError):
         jn.dropout(key, jnp.ones(3), 0.5)
 

@@ -184,8 +184,6 @@ SUMS += ("mc.expected_calibration_error",)
 WITHOUT = {"recurrent.Noise", "recurrent.Weights", "recurrent.expected_noise"}
 WITHOUT |= {"tree.leaf_key"}
 OF_LAYERS = {f"recurrent.{name}" for name in ("lstm", "gru", "simple", "sample_noise")}
-# of several decisions from a block: drawn for sizes that are known
-PACKED = ("dropout, 8 bits", "alpha_dropout, 16 bits", "FlipoutDense")
 CELLS = (
     "LSTMCell, all untied",
     "GRUCell, all per sequence",
@@ -215,8 +213,7 @@ QUICKLY |= {"xla_llvm_disable_expensive_passes": True}
 
 def exported_with_symbols(make, shape):
     """The program, its parameters, and the artefact for any batch and time."""
-    rows = {name: row for name, row in make().items() if name not in PACKED}
-    program, parameters = program_of(rows)
+    program, parameters = program_of(make())
     constraints = [f"{symbol} >= {n}" for symbol, n in LEAST.items() if symbol in shape]
     symbols = export.symbolic_shape(shape, constraints=constraints)
     x = jax.ShapeDtypeStruct(symbols, np.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _random, _sharding
+from jaxnoise import _check, _dense, _mask, _random, _sharding
 
 
 def flipout_dense(
@@ -121,7 +121,6 @@ def _flipout(key, x, kernel, stddev, bias, *, precision):
 
 
 def _with_random_signs(key, x):
-    sharding = _sharding.like(x, x.shape)
     half = np.uint32(2**7)  # of 8 bits, which is exactly 1/2
-    positive = _random.keep_mask(key, half, x.shape, sharding, bits=8)
+    positive = _mask.keep_mask(key, half, _mask.coins_for(x, bits=8))
     return jnp.where(positive, x, -x)

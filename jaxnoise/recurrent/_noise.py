@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxnoise import _check, _integers, _random, _sharding
+from jaxnoise import _check, _integers, _mask, _random, _sharding, _wall
 
 OutSharding = NamedSharding | PartitionSpec | None
 
@@ -191,10 +191,12 @@ def _of_kernels(of_state):
 
 @functools.partial(jax.jit, static_argnames=("drawn",))
 def _draw(key, amounts, *, drawn):
-    return {place: _mask(key, place, amounts[place], *where) for place, where in drawn}
+    return {
+        place: _place_mask(key, place, amounts[place], *where) for place, where in drawn
+    }
 
 
-def _mask(key, place, amount, shape, sharding):
+def _place_mask(key, place, amount, shape, sharding):
     # a key per place, not one split over those that are on: the others stay as they are
     key = jax.random.fold_in(key, Noise._fields.index(place))
     return _scaled_mask(key, amount, shape, sharding, place not in _ZONEOUT)
@@ -202,8 +204,10 @@ def _mask(key, place, amount, shape, sharding):
 
 def _scaled_mask(key, amount, shape, sharding, scaled):
     threshold, keep = amount
-    # shared: read at many steps, and again by the backward pass
-    kept = _random.keep_mask(key, threshold, shape, sharding, shared=True)
+    coins = _mask.Coins(shape, sharding=sharding)
+    # in memory, since it is read at many steps, and again by the backward pass
+    draw = functools.partial(_mask.keep_mask, coins=coins)
+    kept = _wall.materialised(draw, key, threshold)
     one = jnp.ones((), keep.dtype)
     # nothing is kept where keep is 0, and 1/0 must not be made
     scale = one / jnp.where(keep > 0, keep, one) if scaled else one

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dropout, _gaussian, _random, _sharding, _shown
+from jaxnoise import _check, _dropout, _gaussian, _mask, _random, _shown
 from jaxnoise.tree import _leaves
 from jaxnoise.tree._leaves import Where
 
@@ -250,7 +250,7 @@ def _each(
 @functools.partial(jax.jit, keep_unused=True)
 def _mask_like(key, threshold, x):
     """A mask that is where `x` is: its mesh is known by the argument alone."""
-    return _random.keep_mask(key, threshold, x.shape, _sharding.like(x, x.shape))
+    return _mask.keep_mask(key, threshold, _mask.coins_for(x))
 
 
 @_random.noise
