@@ -1,9 +1,11 @@
 """Coins of 8 or 16 random bits: eight of them, from one or two threefry blocks, a byte.
 
-Eight neighbours along the last dim but one (along the only one of a vector) share a
-byte of keep bits. Compilers of accelerators tile arrays by eight rows or more, so what
-turns a byte into eight rows is free where the mask is used, and the mask itself never
-reaches memory: only its bytes do, one bit an element.
+Eight neighbours along the last dim but two (along the first dim of a matrix or a
+vector) share a byte of keep bits. Compilers tile the last two dims, and lay them out as
+they like: a byte of neighbours in one of these would be moved about to be expanded.
+Along the dim in front of them, and along the rows of a matrix, eight elements come from
+a byte for nothing where the mask is used, and the mask itself never reaches memory:
+only its bytes do, one bit an element.
 """
 
 import functools
@@ -31,9 +33,9 @@ def draw(
     bits: int,
     sharding: Sharding = None,
 ) -> jax.Array:
-    """Bytes of keep bits for an array of `shape`, whose rows they share by eight.
+    """Bytes of keep bits for an array of `shape`, a byte for eight neighbours.
 
-    Row 8 g + i is kept where bit i of byte g is set: where the part i of the group's
+    Neighbour 8 g + i is kept where bit i of byte g is set: where the part i of the group's
     random bits, `bits` wide and the lowest first, is below the threshold. The random
     bits of a group are `jax.random.bits(key, (*groups, bits // 8), uint64)`, the lower
     block first.
@@ -74,7 +76,7 @@ def unpack(packed: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Ar
 
 def _axis(shape: Shape) -> int:
     """The dim whose neighbours share a byte."""
-    return max(len(shape) - 2, 0)
+    return max(len(shape) - 3, 0)
 
 
 def _groups(shape: Shape) -> Shape:

@@ -13,12 +13,12 @@ import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from jaxnoise.testing._hlo import COLLECTIVES
 
-SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 2, 9, 5)]
+SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 9, 2, 5)]
 
 
 def parts(key, shape, bits):
-    """The oracle: the parts of 64-bit draws for eight rows, the lowest first."""
-    axis, whole = max(len(shape) - 2, 0), shape or (1,)
+    """The oracle: the parts of 64-bit draws for 8 neighbours, the lowest first."""
+    axis, whole = max(len(shape) - 3, 0), shape or (1,)
     groups = (*whole[:axis], -(-whole[axis] // 8), *whole[axis + 1 :])
     with jax.enable_x64(True):
         words = np.asarray(jax.random.bits(key, (*groups, bits // 8), np.uint64))
