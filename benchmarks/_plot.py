@@ -75,7 +75,8 @@ def draw(path: Path, lines: Sequence[Line], label: str, notes: str) -> None:
         axes.text(1.02, y, line.note, transform=right, va="center")
     axes.axvline(1, color="0.4", linestyle=":", zorder=0)
     axes.set_xscale("log")
-    ticks = [1, 2, 5, 10, 20, 50, 100]
+    least = min(cost for line in lines for cost in line.costs.values())
+    ticks = [0.2, 0.5] * (least < 1) + [1, 2, 5, 10, 20, 50, 100]
     axes.set_xticks(ticks, map(str, ticks), minor=False)
     axes.minorticks_off()
     axes.set_yticks(range(len(lines)), [line.label for line in lines])

@@ -24,8 +24,7 @@ fetched ahead of a kernel, as parameters on a TPU are, has no cycles of its own.
 are of threefry, two words of 32 bits each; of rbg keys there are none. Collectives: how
 many stand in the program for 2 x 2 chips, x split over rows and features (one block of
 the transformer over the batch and the last dim of its parameters, a recurrent layer
-over the batch).
-Where a loop's length is not known it counts as one step, and the row says so."""
+over the batch). A loop of unknown length counts as one step, and the row says so."""
 
 
 def what(rows: list[Row]) -> str:
@@ -71,9 +70,8 @@ def line(row: Row, base: Row, peer: Row | None) -> str:
 def _ratios(column: str, row: Row, base: Row, peer: Row | None) -> str:
     value = row[column]
     if column == "temporary_bytes" and base[column] < row["elements"]:
-        text = f"{value / row['elements']:.3f} B"
-    else:
-        text = f"{value / base[column]:.3f}"
+        return f"{value / row['elements']:.3f} B"
+    text = f"{value / base[column]:.3f}"
     if row is base or peer is None or peer is base or not peer[column]:
         return text
     return f"{text} / {value / peer[column]:.2f}"
