@@ -68,7 +68,7 @@ WHY = {
     "but x / q is another rounding than x times the constant 1 / q",
     "errors": "each is the first of the bad calls that is no error, or another one",
     "gradients": "x / (1 - rate) is differentiated at rate 1",
-    "residuals": "the mask is kept for the backward pass",
+    "residuals": "more than a mask is kept for the backward pass",
     "selection": "x is multiplied by the mask, and nan times 0 is nan",
 }
 """Causes, read in the sources of the peers; what was seen stands beside them."""

@@ -35,10 +35,9 @@ def draw(
 ) -> jax.Array:
     """Bytes of keep bits for an array of `shape`, a byte for eight neighbours.
 
-    Neighbour 8 g + i is kept where bit i of byte g is set: where the part i of the group's
-    random bits, `bits` wide and the lowest first, is below the threshold. The random
-    bits of a group are `jax.random.bits(key, (*groups, bits // 8), uint64)`, the lower
-    block first.
+    Neighbour 8 g + i is kept where bit i of byte g is set: where part i of the random
+    bits of the group, `bits` wide and the lowest first, is below the threshold. These
+    are `jax.random.bits(key, (*groups, bits // 8), uint64)`, the first block lowest.
     """
     groups = _groups(shape)
     known = all(isinstance(size, int) for size in shape)

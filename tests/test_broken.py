@@ -28,11 +28,15 @@ def checked(noise):
     return f
 
 
-def masked(key, x, rate, draw=_random.keep_mask):
+def drawn(key, threshold, shape, sharding=None):
+    return _mask.keep_mask(key, threshold, _mask.Coins(shape, sharding=sharding))
+
+
+def masked(key, x, rate, draw=drawn):
     """A right dropout whose parts the broken ones exchange."""
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
     mask = draw(key, threshold, x.shape, _sharding.like(x, x.shape))
-    return _mask.scale_kept(x, mask, keep)
+    return _mask.scale_kept(mask, x, keep)
 
 
 right = checked(_random.noise(masked))
@@ -48,7 +52,7 @@ def promotes_bfloat16(key, x, rate):
 def scales_in_low_precision(key, x, rate):
     threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
     sharding = _sharding.like(x, x.shape)
-    mask = _random.keep_mask(key, threshold, x.shape, sharding)
+    mask = drawn(key, threshold, x.shape, sharding)
     keep = (1 - _random.unit_interval(rate)).astype(x.dtype)
     return jnp.where(mask, x / jnp.where(keep > 0, keep, 1), jnp.zeros((), x.dtype))
 
@@ -57,7 +61,7 @@ def scales_in_low_precision(key, x, rate):
 @jax.checkpoint
 def ignores_the_mesh(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
-    mask = _random.keep_mask(key, threshold, x.shape)
+    mask = drawn(key, threshold, x.shape)
     scaled = (x.astype(jnp.float32) / jnp.where(keep > 0, keep, 1)).astype(x.dtype)
     return lax.select(mask, scaled, jnp.zeros_like(x))
 
@@ -129,8 +133,8 @@ def takes_any_rate(key, x, amount):
 def is_biased(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
     sharding = _sharding.like(x, x.shape)
-    mask = _random.keep_mask(key, threshold, x.shape, sharding)
-    return _mask.scale_kept(x, mask, jnp.where(keep < 1, keep * 0.95, keep))
+    mask = drawn(key, threshold, x.shape, sharding)
+    return _mask.scale_kept(mask, x, jnp.where(keep < 1, keep * 0.95, keep))
 
 
 @checked
@@ -141,7 +145,7 @@ def shares_rows(key, x, rate):
             along = None
         else:
             along = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
-        row = _random.keep_mask(key, threshold, shape[1:], along)
+        row = drawn(key, threshold, shape[1:], along)
         return jnp.broadcast_to(row, shape, out_sharding=sharding)
 
     return masked(key, x, rate, draw)
@@ -152,14 +156,16 @@ def shares_rows(key, x, rate):
 def divides_by_zero(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
     sharding = _sharding.like(x, x.shape)
-    mask = _random.keep_mask(key, threshold, x.shape, sharding)
+    mask = drawn(key, threshold, x.shape, sharding)
     scaled = _random.in_wide(lambda real: real / keep, x)
     return jnp.where(mask, scaled, jnp.zeros((), x.dtype))
 
 
 @checked
-def keeps_the_mask(key, x, rate):
-    return jax.jit(masked)(key, x, rate)
+@jax.jit
+def keeps_zeros_too(key, x, rate):
+    """The select keeps the mask and, in float32, what it puts where x is dropped."""
+    return masked(key, x, rate)
 
 
 @checked
@@ -167,7 +173,7 @@ def keeps_the_mask(key, x, rate):
 def multiplies_by_the_mask(key, x, rate):
     threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
     sharding = _sharding.like(x, x.shape)
-    mask = _random.keep_mask(key, threshold, x.shape, sharding)
+    mask = drawn(key, threshold, x.shape, sharding)
     divisor = jnp.where(keep > 0, keep, 1)
     # through int8, lest the compiler make a select of the product
     factor = lax.optimization_barrier(mask.astype(np.int8)).astype(np.float32)
@@ -179,7 +185,7 @@ def multiplies_by_the_mask(key, x, rate):
 def runs_on_cpu_only(key, x, rate):
     def draw(key, threshold, shape, sharding):
         return lax.platform_dependent(
-            key, cpu=lambda key: _random.keep_mask(key, threshold, shape, sharding)
+            key, cpu=lambda key: drawn(key, threshold, shape, sharding)
         )
 
     return masked(key, x, rate, draw)
@@ -199,7 +205,7 @@ BROKEN = {
     "moments": is_biased,
     "independence": shares_rows,
     "gradients": divides_by_zero,
-    "residuals": keeps_the_mask,
+    "residuals": keeps_zeros_too,
     "selection": multiplies_by_the_mask,
     "lowering": runs_on_cpu_only,
 }

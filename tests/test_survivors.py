@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export
 
 import jaxnoise as jn
 from jaxnoise import _check, _integers, _random
@@ -27,14 +26,15 @@ def test_an_amount_has_the_range_of_the_noise():
 
 
 @pytest.mark.parametrize(
-    ("draw", "primitive"), [(_random.normal, "erf_inv"), (_random.laplace, "log1p")]
+    ("draw", "primitive"),
+    [(_random.normal, "erf_inv"), (_random.laplace, "log_plus_one")],
 )
 def test_quantiles_of_float32_are_polynomials(draw, primitive):
     """The functions of XLA would give the same to rounding, and take twice as long."""
 
     def program(dtype):
-        call = jax.make_jaxpr(lambda key: draw(key, (4,), np.dtype(dtype)))
-        return str(call(jax.random.key(0)))
+        call = jax.jit(lambda key: draw(key, (4,), np.dtype(dtype)))
+        return call.lower(jax.random.key(0)).as_text()
 
     with jax.enable_x64(True):
         assert primitive not in program(np.float32)
@@ -177,7 +177,7 @@ def test_a_number_of_things_starts_at_one():
 
 
 @pytest.mark.parametrize(
-    ("shape", "fits"), [((65537, 8 * 65535), True), ((65536, 8 * 65536), False)]
+    ("shape", "fits"), [((8 * 65535, 65537), True), ((8 * 65536, 65536), False)]
 )
 def test_blocks_of_few_bits_are_fewer_than_2_to_the_32(shape, fits):
     def draw(key):
@@ -186,21 +186,5 @@ def test_blocks_of_few_bits_are_fewer_than_2_to_the_32(shape, fits):
     if fits:
         assert jax.eval_shape(draw, jax.random.key(0)).shape == shape
     else:
-        with pytest.raises(ValueError, match=r"bits must be 32 .*\(65536, 65536\)"):
+        with pytest.raises(ValueError, match=r"bits must be 32 .*\(524288, 65536\)"):
             jax.eval_shape(draw, jax.random.key(0))
-
-
-@pytest.mark.parametrize("bits", [8, 32])
-def test_few_bits_need_sizes_that_are_known(bits):
-    """Of a program that is exported some may be open."""
-    x = jax.ShapeDtypeStruct(export.symbolic_shape("rows, 8"), np.float32)
-
-    @jax.jit
-    def call(x):
-        return jn.dropout(jax.random.key(0), x, 0.5, bits=bits)
-
-    if bits == 32:
-        assert export.export(call)(x).out_avals[0].shape == x.shape
-    else:
-        with pytest.raises(ValueError, match="bits must be 32 where a size is not"):
-            export.export(call)(x)

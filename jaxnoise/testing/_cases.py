@@ -97,7 +97,6 @@ CASES = (
         "dropout_mask, apply_mask",
         _masked,
         **_BERNOULLI,
-        skip={"residuals": "the mask is the caller's"},
         covers=("dropout_mask", "apply_mask"),
     ),
     Case(
