@@ -248,6 +248,7 @@ def feature_alpha_dropout(
     *,
     channel_axis: int = -1,
     batch_dims: int = 1,
+    bits: int = 32,
 ) -> jax.Array:
     """Alpha dropout of whole channels: one coin for each (example, channel).
 
@@ -261,6 +262,7 @@ def feature_alpha_dropout(
         clipped to [0, 1 - 2^-24], and nan gives nan; no gradient reaches it.
       channel_axis: the dim of the channels.
       batch_dims: number of leading batch dims; 0 for a single example.
+      bits: as in `alpha_dropout`.
 
     Returns:
       Array with the shape, dtype and sharding of x.
@@ -288,10 +290,11 @@ def feature_alpha_dropout(
     x = _check.floating("feature_alpha_dropout", x, allow_complex=False)
     rate = _check.rate("feature_alpha_dropout", rate, below_one=True)
     dims = _dims.spatial("feature_alpha_dropout", x, channel_axis, batch_dims)
-    return _alpha(key, x, rate, dims)
+    bits = _check.bits("feature_alpha_dropout", bits, rate)
+    return _alpha(key, x, rate, dims, bits)
 
 
-def _alpha(key, x, rate, shared, bits=32):
+def _alpha(key, x, rate, shared, bits):
     """y = a x + c where kept, a A + c where not."""
     if _check.known(rate, 0):
         return x

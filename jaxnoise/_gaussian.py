@@ -167,7 +167,12 @@ def gaussian_dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array
 
 
 def real_gaussian_dropout(
-    key: jax.Array, x: ArrayLike, rate: ArrayLike, stddev: ArrayLike
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    stddev: ArrayLike,
+    *,
+    bits: int = 32,
 ) -> jax.Array:
     """Add Gaussian noise to a random fraction `rate` of the units, leave the rest.
 
@@ -182,6 +187,7 @@ def real_gaussian_dropout(
         reaches it.
       stddev: standard deviation of the noise, finite and at least 0, in the unit of x;
         0 returns x. A traced one is not checked.
+      bits: those of a coin b, as in `dropout`; the noise takes as many as ever.
 
     Returns:
       Array with the shape, dtype and sharding of x.
@@ -204,8 +210,9 @@ def real_gaussian_dropout(
     stddev = _check.magnitude("real_gaussian_dropout", "stddev", stddev, x)
     if _check.known(rate, 0) or _check.known(stddev, 0):
         return x
-    threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x))
-    return _on_a_fraction(key, x, threshold, in_wide_dtype(stddev, x))
+    bits = _check.bits("real_gaussian_dropout", bits, rate)
+    threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
+    return _on_a_fraction(key, x, threshold, in_wide_dtype(stddev, x), bits=bits)
 
 
 def _additive(key, x, amount, *, law):
@@ -237,9 +244,9 @@ def multiplicative(key, x, stddev):
 
 
 @_random.noise
-def _on_a_fraction(key, x, threshold, stddev):
+def _on_a_fraction(key, x, threshold, stddev, *, bits):
     key_mask, key_noise = jax.random.split(key)
-    untouched = _mask.keep_mask(key_mask, threshold, _mask.coins_for(x))
+    untouched = _mask.keep_mask(key_mask, threshold, _mask.coins_for(x, bits=bits))
     noise = _unit_noise(key_noise, x, "normal")
     # minus zero is what leaves every number as it is, zeros of both signs included;
     # so the gradient of x needs no mask

@@ -24,6 +24,7 @@ def spatial_dropout(
     *,
     channel_axis: int = -1,
     batch_dims: int = 1,
+    bits: int = 32,
 ) -> jax.Array:
     """Drop whole channels: one coin for each (example, channel).
 
@@ -38,6 +39,7 @@ def spatial_dropout(
         A traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
       channel_axis: the dim of the channels; 1 for channels first.
       batch_dims: number of leading batch dims; 0 for a single example.
+      bits: as in `dropout`.
 
     Returns:
       Array with the shape, dtype and sharding of x.
@@ -66,11 +68,17 @@ def spatial_dropout(
     x = _check.floating("spatial_dropout", x)
     rate = _check.rate("spatial_dropout", rate)
     dims = _dims.spatial("spatial_dropout", x, channel_axis, batch_dims)
-    return _mask.drop(key, x, rate, dims)
+    bits = _check.bits("spatial_dropout", bits, rate)
+    return _mask.drop(key, x, rate, dims, bits)
 
 
 def drop_path(
-    key: jax.Array, x: ArrayLike, rate: ArrayLike, *, batch_dims: int = 1
+    key: jax.Array,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    batch_dims: int = 1,
+    bits: int = 32,
 ) -> jax.Array:
     """Drop whole samples: one coin for each, as in stochastic depth.
 
@@ -85,6 +93,7 @@ def drop_path(
       rate: probability of dropping a sample, in [0, 1]: 0 returns x, 1 returns zeros. A
         traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
       batch_dims: number of leading batch dims; 0 for one coin for all of x.
+      bits: as in `dropout`.
 
     Returns:
       Array with the shape, dtype and sharding of x.
@@ -121,7 +130,8 @@ def drop_path(
             f"drop_path: batch_dims must be in [0, {x.ndim}] for x of shape "
             f"{x.shape}, got {batch}."
         )
-    return _mask.drop(key, x, rate, tuple(range(batch, x.ndim)))
+    bits = _check.bits("drop_path", bits, rate)
+    return _mask.drop(key, x, rate, tuple(range(batch, x.ndim)), bits)
 
 
 def drop_block(

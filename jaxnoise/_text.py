@@ -14,7 +14,9 @@ from jax.typing import ArrayLike
 from jaxnoise import _check, _gaussian, _integers, _mask, _random, _sharding
 
 
-def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.Array:
+def embedding_dropout(
+    key: jax.Array, table: ArrayLike, rate: ArrayLike, *, bits: int = 32
+) -> jax.Array:
     """Drop whole rows of an embedding table: words, at every place of their occurrence.
 
     Law: y[v] = table[v] m[v] / q, m ~ Bernoulli(q) i.i.d. over the rows, q = 1 - rate.
@@ -25,6 +27,7 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
       table: floating array (vocabulary, features), not yet looked up.
       rate: probability of dropping a row, in [0, 1]: 0 returns the table, 1 returns
         zeros. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
+      bits: as in `dropout`.
 
     Returns:
       Array with the shape, dtype and sharding of table, in which to look words up.
@@ -58,7 +61,8 @@ def embedding_dropout(key: jax.Array, table: ArrayLike, rate: ArrayLike) -> jax.
             f"for noise on vectors that were looked up use dropout, with "
             f"broadcast_dims=(-1,) for whole vectors."
         )
-    return _mask.drop(key, table, rate, (1,))
+    bits = _check.bits("embedding_dropout", bits, rate)
+    return _mask.drop(key, table, rate, (1,), bits)
 
 
 def look_up(function: str, table: jax.Array, ids: jax.Array) -> jax.Array:
@@ -93,6 +97,7 @@ def token_dropout(
     mask_id: int,
     *,
     protected: Sequence[int] = (),
+    bits: int = 32,
 ) -> jax.Array:
     """Replace words of a text by `mask_id` with probability `rate`.
 
@@ -108,6 +113,7 @@ def token_dropout(
         is not protected. A traced rate is clipped to [0, 1], nan to 1.
       mask_id: the id to put in, such as that of "unknown" or of a mask token.
       protected: ids that are never replaced: padding, begin, end.
+      bits: as in `dropout`; those of the mask of `dropout_mask`.
 
     Returns:
       Integer array with the shape, dtype and sharding of ids.
@@ -139,13 +145,15 @@ def token_dropout(
     )
     if _check.known(rate, 0):
         return ids
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
-    return _replaced(key, ids, threshold, ids.dtype.type(known), protected=spared)
+    bits = _check.bits("token_dropout", bits, rate)
+    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    options = {"protected": spared, "bits": bits}
+    return _replaced(key, ids, threshold, ids.dtype.type(known), **options)
 
 
-@functools.partial(jax.jit, static_argnames="protected")
-def _replaced(key, ids, threshold, mask_id, *, protected):
-    kept = _mask.keep_mask(key, threshold, _mask.coins_for(ids))
+@functools.partial(jax.jit, static_argnames=["protected", "bits"])
+def _replaced(key, ids, threshold, mask_id, *, protected, bits):
+    kept = _mask.keep_mask(key, threshold, _mask.coins_for(ids, bits=bits))
     for value in protected:
         kept |= ids == ids.dtype.type(value)
     return jnp.where(kept, ids, mask_id)

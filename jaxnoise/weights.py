@@ -28,6 +28,7 @@ def dropconnect_dense(
     *,
     bias: ArrayLike | None = None,
     precision: jax.lax.PrecisionLike = None,
+    bits: int = 32,
 ) -> jax.Array:
     """A dense layer that drops single weights and scales the others by 1 / (1 - rate).
 
@@ -47,6 +48,7 @@ def dropconnect_dense(
         the bias. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches it.
       bias: floating array (out,), or None.
       precision: that of `jax.lax.dot_general`.
+      bits: as in `jaxnoise.dropout`.
 
     Returns:
       Array (*batch, out) of the dtype of x.
@@ -76,8 +78,10 @@ def dropconnect_dense(
     x, kernel, bias = _dense.arguments("dropconnect_dense", x, kernel, bias)
     if _check.known(rate, 0):
         return _dense.dense(x, kernel, bias, precision)
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(kernel))
-    return _dropconnect(key, x, kernel, bias, threshold, keep, precision=precision)
+    bits = _check.bits("dropconnect_dense", bits, rate)
+    amounts = _random.keep_threshold(rate, _random.wide_dtype(kernel), bits)
+    options = {"precision": precision, "bits": bits}
+    return _dropconnect(key, x, kernel, bias, *amounts, **options)
 
 
 def noisy_dense(
@@ -137,9 +141,9 @@ def noisy_dense(
     return _noisy(key, x, kernel, sigma, bias, bias_sigma, precision=precision)
 
 
-@functools.partial(jax.jit, static_argnames="precision")
-def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision):
-    coins = _mask.coins_for(kernel)
+@functools.partial(jax.jit, static_argnames=["precision", "bits"])
+def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision, bits):
+    coins = _mask.coins_for(kernel, bits=bits)
     drawn = coins.draw(key, threshold)
 
     def dense(drawn, x, kernel, bias, keep):

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
+from jaxnoise import recurrent, tree, weights
 from jaxnoise.testing._hlo import COLLECTIVES
 
 SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 9, 2, 5)]
@@ -116,6 +117,86 @@ def test_shards_of_whole_and_of_broken_groups(kind, rows, bits):
     assert not [name for name in COLLECTIVES if name in compiled.as_text()]
     assert y.sharding.is_equivalent_to(sharding, 2)
     np.testing.assert_array_equal(y, draw(x))
+
+
+X, IDS = jnp.full((16, 9, 7), 3.0), jnp.ones((16, 9, 7), int)
+# what the coins of a function drop, in the shape of the coins
+DROPPED = {
+    "spatial_dropout": lambda k, o: jn.spatial_dropout(k, X, 0.25, **o)[:, 0] == 0,
+    "drop_path": lambda k, o: jn.drop_path(k, X, 0.25, **o)[:, 0, 0] == 0,
+    "alpha_dropout": lambda k, o: jn.alpha_dropout(k, X, 0.25, **o) < 0,
+    "feature_alpha_dropout": lambda k, o: (
+        jn.feature_alpha_dropout(k, X, 0.25, **o)[:, 0] < 0
+    ),
+    "embedding_dropout": lambda k, o: (
+        jn.embedding_dropout(k, X[0], 0.25, **o)[:, 0] == 0
+    ),
+    "token_dropout": lambda k, o: jn.token_dropout(k, IDS, 0.25, 0, **o) == 0,
+    "weights.dropconnect_dense": lambda k, o: (
+        weights.dropconnect_dense(k, jnp.eye(9), X[0], 0.25, **o) == 0
+    ),
+}
+# the same of those that derive the keys of their coins from the key
+DERIVED = {
+    "real_gaussian_dropout": lambda k, o: (
+        jn.real_gaussian_dropout(k, X, 0.25, 1.0, **o) != 3
+    ),
+    "tree.dropconnect": lambda k, o: tree.dropconnect(k, [X], 0.25, **o)[0] == 0,
+    "tree.mask": lambda k, o: ~tree.mask(k, [X], 0.25, **o)[0],
+    "recurrent.sample_noise": lambda k, o: (
+        recurrent.sample_noise(
+            k, (900, 3), 5, gates=4, recurrent_rate=0.25, **o
+        ).recurrent
+        == 0
+    ),
+    "DropoutWrapper": lambda k, o: (
+        jnn.DropoutWrapper(nn.GRUCell(5), input_rate=0.25, **o)
+        .sample_noise(k, (900, 5))
+        .input
+        == 0
+    ),
+}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("name", DROPPED)
+def test_coins_of_the_others(name, bits):
+    dropped = np.asarray(DROPPED[name](jax.random.key(3), {"bits": bits}))
+    expected = parts(jax.random.key(3), dropped.shape, bits) >= 0.75 * 2**bits
+    np.testing.assert_array_equal(dropped, expected)
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_coins_of_derived_keys(name):
+    """Other coins than those of 32 bits, a quarter of them dropped.
+
+    n is at least 1,008, so 4.892 standard deviations are below .067.
+    """
+    few, many = (
+        np.asarray(DERIVED[name](jax.random.key(3), {"bits": bits})) for bits in (8, 32)
+    )
+    assert (few != many).any() and abs(few.mean() - 0.25) < 0.067
+
+
+def test_masks_of_a_tree_are_applied_with_their_scale():
+    masks = tree.mask(jax.random.key(3), [X], 0.1, bits=8)
+    (y,) = tree.apply_mask([X], masks, 0.1, bits=8)
+    (same,) = tree.dropconnect(jax.random.key(3), [X], 0.1, bits=8)
+    np.testing.assert_array_equal(y, same)
+    assert np.unique(y).tolist() == [0, np.float32(3) * np.float32(256 / 230)]
+
+
+def test_the_others_say_what_is_off_the_grid():
+    x = jnp.ones((2, 4, 3))
+    for call in (
+        lambda: jn.drop_path(jax.random.key(0), x, 0.001, bits=8),
+        lambda: tree.dropconnect(jax.random.key(0), [x], 0.001, bits=8),
+        lambda: recurrent.sample_noise(
+            jax.random.key(0), (2, 3), 4, gates=4, input_rate=0.001, bits=8
+        ),
+    ):
+        with pytest.raises(ValueError, match="rate must be near a multiple of 2"):
+            call()
 
 
 def test_layers():

@@ -39,6 +39,7 @@ class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
     per_step: bool = False
     batch_shared: bool = False
     deterministic: bool | None = None
+    bits: int = 32
 
     _features_name = "features"
     runner = "jaxnoise.linen.RNN"
@@ -132,8 +133,8 @@ class LSTMCell(NoiseCell):
         in flax.
       candidate_rate, cell_rate, zoneout_cell, and the keyword-only input_rate,
         recurrent_rate, zoneout_hidden, weight_rate, output_rate, per_step,
-        batch_shared, tied: as in `jaxnoise.recurrent.sample_noise`. `cell_rate` makes c
-        grow without bound on long sequences, as told there.
+        batch_shared, bits, tied: as in `jaxnoise.recurrent.sample_noise`. `cell_rate`
+        makes c grow without bound on long sequences, as told there.
       deterministic: True for no noise, where none is passed. Here, at the call, or in
         `jaxnoise.linen.RNN`, in one of the three. Without it and without noise, a
         call of a cell with a rate that is not 0 is a ValueError.
@@ -196,7 +197,7 @@ class GRUCell(NoiseCell):
       kernel_init, recurrent_kernel_init, bias_init, dtype, param_dtype, carry_init: as
         in flax.
       candidate_rate, and the keyword-only input_rate, recurrent_rate, zoneout_hidden,
-        weight_rate, output_rate, per_step, batch_shared, tied: as in
+        weight_rate, output_rate, per_step, batch_shared, bits, tied: as in
         `jaxnoise.recurrent.sample_noise`.
       deterministic: True for no noise, where none is passed. Here, at the call, or in
         `jaxnoise.linen.RNN`, in one of the three. Without it and without noise, a
@@ -247,7 +248,7 @@ class SimpleCell(NoiseCell):
       kernel_init, recurrent_kernel_init, bias_init, dtype, param_dtype, carry_init,
         residual: as in flax.
       input_rate, recurrent_rate, zoneout_hidden, weight_rate, output_rate, per_step,
-        batch_shared: keyword-only, as in `jaxnoise.recurrent.sample_noise`.
+        batch_shared, bits: keyword-only, as in `jaxnoise.recurrent.sample_noise`.
       deterministic: True for no noise, where none is passed. Here, at the call, or in
         `jaxnoise.linen.RNN`, in one of the three. Without it and without noise, a
         call of a cell with a rate that is not 0 is a ValueError.

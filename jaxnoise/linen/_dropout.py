@@ -88,3 +88,4 @@ class FeatureAlphaDropout(NoiseLayer):
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32

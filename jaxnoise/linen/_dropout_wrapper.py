@@ -49,6 +49,7 @@ class DropoutWrapper(Wrapper):
         Otherwise a function of the carry with a bool for each part, True = dropped.
       deterministic: True for no noise, where none is passed. Here, at the call, or in
         `jaxnoise.linen.RNN`, in one of the three.
+      bits: as in `jaxnoise.dropout`, for all masks.
 
     Sharp bits: state_rate with `variational` on a cell that carries its state over
     linearly, as a GRU does, grows without bound: max |h| is 1e10 after 35 steps and inf
@@ -78,6 +79,7 @@ class DropoutWrapper(Wrapper):
     variational: bool = False
     state_filter: StateFilter | None = None
     deterministic: bool | None = None
+    bits: int = 32
 
     def __call__(
         self,
@@ -140,7 +142,9 @@ class DropoutWrapper(Wrapper):
             of = _sharding.by_rows(of_input, batch, len(shape)) if of is None else of
             drawn = (*steps, *rows, *shape[batch:])
             sharding = _sharding.aligned(of, shape, drawn)
-            return sample_mask(jax.random.fold_in(key, place), rate, drawn, sharding)
+            own = jax.random.fold_in(key, place)
+            _check.bits("DropoutWrapper", self.bits, rate)
+            return sample_mask(own, rate, drawn, sharding, bits=self.bits)
 
         carry = carry_shapes(self, input_shape)
         state = None

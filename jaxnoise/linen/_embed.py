@@ -26,6 +26,7 @@ class Embed(nn.Embed):
       deterministic: True for no noise. Here or at the call, not in both; may be left
         out where rate is 0.
       rng_collection: the stream that keys come from.
+      bits: as in `jaxnoise.dropout`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise.linen as jnn
@@ -39,6 +40,7 @@ class Embed(nn.Embed):
     rate: ArrayLike = 0.0
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
     def __post_init__(self):
         _check.rate("Embed", self.rate)
@@ -68,6 +70,6 @@ class Embed(nn.Embed):
         table: Any = self.embedding
         if not nn.merge_param("deterministic", self.deterministic, deterministic):
             key = self.make_rng(self.rng_collection) if rng is None else rng
-            table = jn.embedding_dropout(key, table, self.rate)
+            table = jn.embedding_dropout(key, table, self.rate, bits=self.bits)
         (table,) = self.promote_dtype(table, dtype=self.dtype, inexact=False)
         return look_up("Embed", table, inputs)

@@ -32,6 +32,7 @@ class RealGaussianDropout(NoiseLayer):
     stddev: ArrayLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
 
 class UniformNoise(NoiseLayer):

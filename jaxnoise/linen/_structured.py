@@ -18,6 +18,7 @@ class SpatialDropout(NoiseLayer):
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
 
 class DropPath(NoiseLayer):
@@ -31,6 +32,7 @@ class DropPath(NoiseLayer):
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
 
 class DropBlock(NoiseLayer):

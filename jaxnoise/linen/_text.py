@@ -21,6 +21,7 @@ class TokenDropout(NoiseLayer):
     protected: Sequence[int] = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    bits: int = 32
 
 
 class NeftuneNoise(NoiseLayer):

@@ -4,6 +4,7 @@ Their parameters `kernel` and `bias` are those of flax, beside which some have m
 """
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 import flax.linen as nn
@@ -146,6 +147,7 @@ class DropConnectDense(DenseLayer):
     Attributes:
       features: number of outputs.
       rate: probability of dropping a weight, in [0, 1].
+      bits: as in `jaxnoise.dropout`, by keyword.
       use_bias, dtype, param_dtype, precision, kernel_init, bias_init: as in
         `flax.linen.Dense`, by keyword.
       deterministic: True for no noise. Here or at the call, not in both.
@@ -163,6 +165,7 @@ class DropConnectDense(DenseLayer):
 
     features: int
     rate: ArrayLike
+    bits: int = field(default=32, kw_only=True)
 
     @nn.nowrap
     def is_off(self) -> bool:
@@ -171,7 +174,7 @@ class DropConnectDense(DenseLayer):
     @nn.nowrap
     def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
         kernel, bias = parameters["kernel"], parameters["bias"]
-        options = {"bias": bias, "precision": self.precision}
+        options = {"bias": bias, "precision": self.precision, "bits": self.bits}
         return weights.dropconnect_dense(key, x, kernel, self.rate, **options)
 
 

@@ -56,7 +56,7 @@ class NoiseCell(CellLayer):
 
     def _keep(self, arguments):
         """Keep those arguments of a constructor, its `locals()`, that are of noise."""
-        names = (*RATES, "tied", "per_step", "batch_shared", "deterministic")
+        names = (*RATES, "tied", "per_step", "batch_shared", "bits", "deterministic")
         for name, value in arguments.items():
             if name in names:
                 setattr(self, name, value)
@@ -71,8 +71,8 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
     Args:
       in_features, hidden_features: widths of the input and of the state.
       input_rate, recurrent_rate, candidate_rate, cell_rate, zoneout_hidden,
-        zoneout_cell, weight_rate, output_rate, tied, per_step, batch_shared: as in
-        `jaxnoise.recurrent.sample_noise`.
+        zoneout_cell, weight_rate, output_rate, tied, per_step, batch_shared, bits: as
+        in `jaxnoise.recurrent.sample_noise`.
       deterministic: True for no noise, where none is passed; `model.eval()` and
         `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
         not 0 is a ValueError.
@@ -107,6 +107,7 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
         tied: bool = True,
         per_step: bool = False,
         batch_shared: bool = False,
+        bits: int = 32,
         deterministic: bool | None = False,
         rngs: nnx.Rngs,
         **options: Unpack[CellOptions],
@@ -136,7 +137,7 @@ class GRUCell(NoiseCell, nnx.GRUCell):
     Args:
       in_features, hidden_features: widths of the input and of the state.
       input_rate, recurrent_rate, candidate_rate, zoneout_hidden, weight_rate,
-        output_rate, tied, per_step, batch_shared: as in
+        output_rate, tied, per_step, batch_shared, bits: as in
         `jaxnoise.recurrent.sample_noise`.
       deterministic: True for no noise, where none is passed; `model.eval()` and
         `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
@@ -170,6 +171,7 @@ class GRUCell(NoiseCell, nnx.GRUCell):
         tied: bool = True,
         per_step: bool = False,
         batch_shared: bool = False,
+        bits: int = 32,
         deterministic: bool | None = False,
         rngs: nnx.Rngs,
         **options: Unpack[CellOptions],

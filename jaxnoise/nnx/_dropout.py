@@ -100,7 +100,9 @@ class FeatureAlphaDropout(NoiseLayer):
         *,
         channel_axis: int = -1,
         batch_dims: int = 1,
+        bits: int = 32,
         **options: Unpack[Options],
     ):
         self.rate, self.channel_axis, self.batch_dims = rate, channel_axis, batch_dims
+        self.bits = bits
         super().__init__(**options)

@@ -36,6 +36,7 @@ class Embed(NoiseLayer, nnx.Embed):
       num_embeddings, features: size of the vocabulary, and of a word.
       rate: probability of dropping a word, in [0, 1].
       deterministic, rng_collection: as in `flax.nnx.Dropout`.
+      bits: as in `jaxnoise.dropout`.
       rngs: where the table and the noise take their keys from.
       **options: dtype, param_dtype, embedding_init, promote_dtype and
         embedding_metadata as in `flax.nnx.Embed`.
@@ -58,11 +59,12 @@ class Embed(NoiseLayer, nnx.Embed):
         rate: ArrayLike = 0.0,
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
+        bits: int = 32,
         rngs: nnx.Rngs,
         **options: Unpack[EmbedOptions],
     ):
         _check.rate("Embed", rate)
-        self.rate = rate
+        self.rate, self.bits = rate, bits
         nnx.Embed.__init__(self, num_embeddings, features, rngs=rngs, **options)
         # after the table, which is then that of flax for the same rngs; noise may still
         # get its keys at the call
@@ -96,6 +98,8 @@ class Embed(NoiseLayer, nnx.Embed):
         off = _check.known(_check.rate("Embed", self.rate), 0)
         table = self.embedding[...]
         if not (off or merged(self, deterministic)):
-            table = jn.embedding_dropout(self._key(rngs), table, self.rate)
+            table = jn.embedding_dropout(
+                self._key(rngs), table, self.rate, bits=self.bits
+            )
         (table,) = self.promote_dtype((table,), dtype=self.dtype, inexact=False)
         return look_up("Embed", table, inputs)

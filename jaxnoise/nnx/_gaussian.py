@@ -33,8 +33,16 @@ class RealGaussianDropout(NoiseLayer):
 
     function = staticmethod(jn.real_gaussian_dropout)
 
-    def __init__(self, rate: ArrayLike, stddev: ArrayLike, **options: Unpack[Options]):
+    def __init__(
+        self,
+        rate: ArrayLike,
+        stddev: ArrayLike,
+        *,
+        bits: int = 32,
+        **options: Unpack[Options],
+    ):
         self.rate, self.stddev = rate, stddev
+        self.bits = bits
         super().__init__(**options)
 
 

@@ -22,9 +22,11 @@ class SpatialDropout(NoiseLayer):
         *,
         channel_axis: int = -1,
         batch_dims: int = 1,
+        bits: int = 32,
         **options: Unpack[Options],
     ):
         self.rate, self.channel_axis, self.batch_dims = rate, channel_axis, batch_dims
+        self.bits = bits
         super().__init__(**options)
 
 
@@ -37,9 +39,15 @@ class DropPath(NoiseLayer):
     function = staticmethod(jn.drop_path)
 
     def __init__(
-        self, rate: ArrayLike, *, batch_dims: int = 1, **options: Unpack[Options]
+        self,
+        rate: ArrayLike,
+        *,
+        batch_dims: int = 1,
+        bits: int = 32,
+        **options: Unpack[Options],
     ):
         self.rate, self.batch_dims = rate, batch_dims
+        self.bits = bits
         super().__init__(**options)
 
 

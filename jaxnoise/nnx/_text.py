@@ -21,9 +21,11 @@ class TokenDropout(NoiseLayer):
         mask_id: int,
         *,
         protected: Sequence[int] = (),
+        bits: int = 32,
         **options: Unpack[Options],
     ):
         self.rate, self.mask_id, self.protected = rate, mask_id, tuple(protected)
+        self.bits = bits
         super().__init__(**options)
 
 

@@ -128,6 +128,7 @@ class DropConnectDense(DenseLayer):
     Args:
       in_features, out_features: number of inputs and of outputs.
       rate: probability of dropping a weight, in [0, 1].
+      bits: as in `jaxnoise.dropout`.
       rngs: where parameters and noise take their keys from.
       **options: use_bias, dtype, param_dtype, precision, kernel_init and bias_init as
         in `flax.nnx.Linear`; deterministic and rng_collection as in `flax.nnx.Dropout`.
@@ -150,10 +151,11 @@ class DropConnectDense(DenseLayer):
         out_features: int,
         rate: ArrayLike,
         *,
+        bits: int = 32,
         rngs: nnx.Rngs,
         **options: Unpack[DenseOptions],
     ):
-        self.rate = rate
+        self.rate, self.bits = rate, bits
         super().__init__(in_features, out_features, rngs=rngs, **options)
 
     def is_off(self) -> bool:
@@ -161,7 +163,7 @@ class DropConnectDense(DenseLayer):
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, _ = self._weights()
-        options = self._options()
+        options = self._options() | {"bits": self.bits}
         return weights.dropconnect_dense(key, x, kernel, self.rate, **options)
 
 

@@ -168,6 +168,7 @@ class CellLayer:
             tied=self.tied,
             per_step=self.per_step,
             batch_shared=self.batch_shared,
+            bits=self.bits,
             dtype=_mask_dtype(self),
             **rates(self),
             input_sharding=input_sharding,

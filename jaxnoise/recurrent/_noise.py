@@ -62,6 +62,7 @@ def sample_noise(
     tied: bool = True,
     per_step: bool = False,
     batch_shared: bool = False,
+    bits: int = 32,
     dtype: DTypeLike = np.float32,
     input_sharding: OutSharding = None,
     state_sharding: OutSharding = None,
@@ -98,6 +99,7 @@ def sample_noise(
       tied: one mask of the input and of h for all gates; False draws one per gate.
       per_step: new masks at every step; False draws one for the sequence.
       batch_shared: one mask for all rows; False draws one per row.
+      bits: as in `jaxnoise.dropout`, for all masks.
       dtype: dtype of the masks, float32 or float64.
       input_sharding: on an explicit mesh the sharding of the input of one step, for
         each device to draw its own part of the masks; None for masks that are drawn
@@ -160,8 +162,9 @@ def sample_noise(
             shape = (*steps, *shape)
         shape = (gates, features, features) if place == "weight" else shape
         drawn[place] = shape, placed(place, shape)
-        amounts[place] = _random.keep_threshold(rate, np.dtype(dtype))
-    return Noise(**_draw(key, amounts, drawn=tuple(drawn.items())))
+        bits = _check.bits(function, bits, rate)
+        amounts[place] = _random.keep_threshold(rate, np.dtype(dtype), bits)
+    return Noise(**_draw(key, amounts, drawn=tuple(drawn.items()), bits=bits))
 
 
 def _places(function, batch, width, features, *, input_sharding, state_sharding):
@@ -189,22 +192,23 @@ def _of_kernels(of_state):
     return NamedSharding(of_state.mesh, PartitionSpec(None, None, of_state.spec[-1]))
 
 
-@functools.partial(jax.jit, static_argnames=("drawn",))
-def _draw(key, amounts, *, drawn):
+@functools.partial(jax.jit, static_argnames=("drawn", "bits"))
+def _draw(key, amounts, *, drawn, bits):
     return {
-        place: _place_mask(key, place, amounts[place], *where) for place, where in drawn
+        place: _place_mask(key, place, amounts[place], *where, bits)
+        for place, where in drawn
     }
 
 
-def _place_mask(key, place, amount, shape, sharding):
+def _place_mask(key, place, amount, shape, sharding, bits):
     # a key per place, not one split over those that are on: the others stay as they are
     key = jax.random.fold_in(key, Noise._fields.index(place))
-    return _scaled_mask(key, amount, shape, sharding, place not in _ZONEOUT)
+    return _scaled_mask(key, amount, shape, sharding, place not in _ZONEOUT, bits)
 
 
-def _scaled_mask(key, amount, shape, sharding, scaled):
+def _scaled_mask(key, amount, shape, sharding, scaled, bits):
     threshold, keep = amount
-    coins = _mask.Coins(shape, sharding=sharding)
+    coins = _mask.Coins(shape, bits=bits, sharding=sharding)
     # in memory, since it is read at many steps, and again by the backward pass
     draw = functools.partial(_mask.keep_mask, coins=coins)
     kept = _wall.materialised(draw, key, threshold)
@@ -214,7 +218,9 @@ def _scaled_mask(key, amount, shape, sharding, scaled):
     return jnp.where(kept, scale, jnp.zeros((), keep.dtype))
 
 
-_draw_mask = jax.jit(_scaled_mask, static_argnames=("shape", "sharding", "scaled"))
+_draw_mask = jax.jit(
+    _scaled_mask, static_argnames=("shape", "sharding", "scaled", "bits")
+)
 
 
 def sample_mask(
@@ -224,11 +230,12 @@ def sample_mask(
     sharding: _sharding.Sharding = None,
     *,
     scaled: bool = True,
+    bits: int = 32,
 ) -> jax.Array:
     """A float32 mask of checked rate: 1 / (1 - rate), or 1, where kept, else 0."""
-    amount = _random.keep_threshold(rate, np.dtype(np.float32))
-    options = {"shape": tuple(shape), "sharding": sharding, "scaled": scaled}
-    return _draw_mask(key, amount, **options)
+    amount = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    options = {"sharding": sharding, "scaled": scaled, "bits": bits}
+    return _draw_mask(key, amount, shape=tuple(shape), **options)
 
 
 def expected_noise(

@@ -17,7 +17,12 @@ Params = TypeVar("Params")
 
 
 def dropconnect(
-    key: jax.Array, params: Params, rate: ArrayLike, *, where: Where = None
+    key: jax.Array,
+    params: Params,
+    rate: ArrayLike,
+    *,
+    where: Where = None,
+    bits: int = 32,
 ) -> Params:
     """Drop single weights with probability `rate`, scale the others by 1 / (1 - rate).
 
@@ -35,6 +40,7 @@ def dropconnect(
         it.
       where: which leaves, by their path: None for every floating one, a regular
         expression that is searched, or a function of the path.
+      bits: as in `jaxnoise.dropout`.
 
     Returns:
       A pytree like params; each leaf keeps its shape, dtype and sharding. Leaves that
@@ -70,7 +76,9 @@ def dropconnect(
     leaves, structure, chosen = _leaves.choose("tree.dropconnect", params, where)
     if _check.known(rate, 0):
         return params
-    noisy = _each(key, leaves, chosen, lambda k, leaf: _dropout.dropout(k, leaf, rate))
+    bits = _check.bits("tree.dropconnect", bits, rate)
+    drop = functools.partial(_dropout.dropout, rate=rate, bits=bits)
+    noisy = _each(key, leaves, chosen, drop)
     return structure.unflatten(noisy.get(i, leaf) for i, leaf in enumerate(leaves))
 
 
@@ -142,7 +150,14 @@ def gaussian_noise(
     return structure.unflatten(noisy.get(i, leaf) for i, leaf in enumerate(leaves))
 
 
-def mask(key: jax.Array, params: Any, rate: ArrayLike, *, where: Where = None) -> Any:
+def mask(
+    key: jax.Array,
+    params: Any,
+    rate: ArrayLike,
+    *,
+    where: Where = None,
+    bits: int = 32,
+) -> Any:
     """Draw the masks of `dropconnect`, to be applied as often as wanted.
 
     Law: m ~ Bernoulli(1 - rate) i.i.d. over all elements of the chosen leaves.
@@ -155,6 +170,7 @@ def mask(key: jax.Array, params: Any, rate: ArrayLike, *, where: Where = None) -
         rate is clipped to [0, 1], nan to 1.
       where: which leaves, by their path: None for every floating one, a regular
         expression that is searched, or a function of the path.
+      bits: as in `jaxnoise.dropout`; give `apply_mask` the same.
 
     Returns:
       A pytree like params with bool arrays, True = kept, in place of the chosen leaves
@@ -180,12 +196,16 @@ def mask(key: jax.Array, params: Any, rate: ArrayLike, *, where: Where = None) -
     key = _check.key("tree.mask", key)
     rate = _check.rate("tree.mask", rate)
     leaves, structure, chosen = _leaves.choose("tree.mask", params, where)
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
-    masks = _each(key, leaves, chosen, lambda k, x: _mask_like(k, threshold, x))
+    bits = _check.bits("tree.mask", bits, rate)
+    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    draw = functools.partial(_mask_like, threshold=threshold, bits=bits)
+    masks = _each(key, leaves, chosen, draw)
     return structure.unflatten(masks.get(i) for i in range(len(leaves)))
 
 
-def apply_mask(params: Params, masks: Any, rate: ArrayLike) -> Params:
+def apply_mask(
+    params: Params, masks: Any, rate: ArrayLike, *, bits: int = 32
+) -> Params:
     """Scale the weights that `masks` keep by 1 / (1 - rate), drop the others.
 
     Law: y = w / (1 - rate) where the mask is True, else 0. Over the masks of `mask`
@@ -197,6 +217,7 @@ def apply_mask(params: Params, masks: Any, rate: ArrayLike) -> Params:
         leaf (True = kept), or None where a leaf is left alone.
       rate: the probability of dropping that the masks were drawn with, in [0, 1]. A
         traced rate is clipped to [0, 1], nan to 1.
+      bits: those that the masks were drawn with.
 
     Returns:
       A pytree like params; each leaf keeps its shape, dtype and sharding. Leaves
@@ -216,6 +237,7 @@ def apply_mask(params: Params, masks: Any, rate: ArrayLike) -> Params:
       [2.0, 0.0]
     """
     rate = _check.rate("tree.apply_mask", rate)
+    bits = _check.bits("tree.apply_mask", bits, rate)
     paths, leaves, structure = _leaves.flatten(params)
     try:
         found = structure.flatten_up_to(masks)
@@ -230,7 +252,7 @@ def apply_mask(params: Params, masks: Any, rate: ArrayLike) -> Params:
             function = f"tree.apply_mask, at {_shown.shown(path)}"
             leaf = _check.floating(function, leaves[index])
             checked = _check.mask(function, given, leaf.shape)
-            leaves[index] = _dropout.apply_mask(leaf, checked, rate)
+            leaves[index] = _dropout.apply_mask(leaf, checked, rate, bits=bits)
     return structure.unflatten(leaves)
 
 
@@ -247,10 +269,10 @@ def _each(
     return {i: draw(keys[n], leaves[i]) for n, i in enumerate(chosen)}
 
 
-@functools.partial(jax.jit, keep_unused=True)
-def _mask_like(key, threshold, x):
+@functools.partial(jax.jit, static_argnames="bits", keep_unused=True)
+def _mask_like(key, x, threshold, bits):
     """A mask that is where `x` is: its mesh is known by the argument alone."""
-    return _mask.keep_mask(key, threshold, _mask.coins_for(x))
+    return _mask.keep_mask(key, threshold, _mask.coins_for(x, bits=bits))
 
 
 @_random.noise
