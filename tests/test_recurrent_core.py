@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnoise.recurrent as jr
-from jaxnoise.recurrent import _sequence
+from jaxnoise.recurrent import _masks, _scan, _sequence, _together
 
 GATES = {"lstm": 4, "gru": 3, "simple": 1}
 STEPS, BATCH, WIDTH, FEATURES = 6, (2, 3), 4, 5
@@ -365,6 +365,73 @@ def test_x64_changes_nothing_for_float32(cell, rates):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(wide)} == {"float32"}
     jax.tree.map(np.testing.assert_array_equal, wide[0], narrow[0])
     close(wide[1:], narrow[1:], 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "rates"),
+    [
+        case
+        for case in ALL
+        if case.id in ("simple, all once", "lstm, all once", "gru, all once")
+        or case.id in ("lstm, all per step", "gru, all per step")
+    ],
+)
+def test_gates_together_are_gates_apart(cell, rates, monkeypatch):
+    """What GPUs and TPUs run gives what the CPU runs: outputs and all gradients."""
+    with jax.enable_x64(True):
+        args = (*problem(cell, np.float64), sample(cell, rates, dtype=np.float64))
+        lengths, weigh = jnp.array([[0, 1, 6], [3, 5, 2]]), weighing(cell, np.float64)
+        tied = tying(cell, rates)
+        expected = gradients(cell, args, lengths, weigh, forward_mode=False, **tied)
+        forms = []
+
+        def together(function, *args):
+            forms.append(function.__name__)
+            return function(_together, *args)
+
+        monkeypatch.setattr(_scan, "_where_it_runs", together)
+        monkeypatch.setattr(_scan, "_run", _scan._run.__wrapped__)
+
+        @jax.jit
+        def run(args):
+            return gradients.__wrapped__(
+                cell, args, lengths, weigh, forward_mode=False, **tied
+            )
+
+        close(run(args), expected, 1e-12)
+    assert forms == ["_forward_of", "_backward_of"]
+
+
+@pytest.mark.parametrize(("cell", "matmuls"), [("lstm", 6), ("gru", 7), ("simple", 6)])
+def test_on_a_gpu_the_matmuls_of_the_gates_are_one(cell, matmuls):
+    """In a step one forward and one backward, where one for each gate is more launches.
+
+    The others: of all inputs, and the gradients of inputs, kernels and kernels of h. A
+    GRU has cotangents of its own for the last gate of h.
+    """
+    weights, carry, xs = problem(cell)
+    noise = sample(cell, COMMON)
+
+    def loss(weights, xs):
+        return (getattr(jr, cell)(weights, carry, xs, noise)[1] ** 2).sum()
+
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(weights, xs)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.dot_general") == matmuls
+
+
+def test_zeros_behind_the_units_change_nothing():
+    """With these, XLA for GPU need not put them in at each step."""
+    h, kernels, dy = normal(1, 2, 130), normal(2, 130, 3, 130), normal(3, 3, 2, 130)
+    given = _together.Kernels((), (), kernels, None)
+    forward = _together.forward_kernels(given, None).recurrent
+    assert forward.shape == (136, 3, 130)
+    backward = _together.backward_kernels(kernels, None, h)
+    assert backward.shape == (130, 3, 144)
+    found = _masks.project_stacked(h, None, forward)
+    close(found, np.einsum("bk,kgh->bgh", h, kernels), 1e-6)
+    dh, _ = _together.unproject_state(tuple(dy), h, None, backward)
+    close(dh, np.einsum("gbh,kgh->bk", dy, kernels), 1e-6)
 
 
 @pytest.mark.parametrize("batch", [(), (2, 3)])

@@ -72,16 +72,38 @@ def project_state(
 
     With units over devices, h then goes from one to the other in one piece.
     """
+    return unstacked(project_stacked(h, mask, kernels), stacked_axis(mask))
+
+
+def project_stacked(x: jax.Array, mask: Mask, kernels: jax.Array) -> jax.Array:
+    """The same as one array, with the gates at `stacked_axis`.
+
+    Kernels with more rows than `x` is wide have zeros in them.
+    """
     if not isinstance(mask, tuple):
-        return unstacked(dot(times(h, mask), kernels), -2)
-    masked = jnp.stack([times(h, gate) for gate in mask]).astype(kernels.dtype)
-    dims = (((h.ndim,), (1,)), ((0,), (0,)))
-    return unstacked(lax.dot_general(masked, kernels, dims), 0)
+        return dot(widened(times(x, mask), kernels.shape[0]), kernels)
+    masked = jnp.stack([times(x, gate) for gate in mask]).astype(kernels.dtype)
+    dims = (((x.ndim,), (1,)), ((0,), (0,)))
+    return lax.dot_general(widened(masked, kernels.shape[1]), kernels, dims)
+
+
+def widened(x: jax.Array, size: int, dim: int = -1) -> jax.Array:
+    """`x` with zeros behind what it has along one of its dims."""
+    if x.shape[dim] == size:
+        return x
+    widths = [(0, 0)] * x.ndim
+    widths[dim] = (0, size - x.shape[dim])
+    return jnp.pad(x, widths)
 
 
 def gate_axis(mask: Mask) -> int:
     """The dim of the gates in the kernels of h: (H, G, H), or (G, H, H)."""
     return 0 if isinstance(mask, tuple) else 1
+
+
+def stacked_axis(mask: Mask) -> int:
+    """The dim of the gates in the matmul of all of them: (*, G, H), or (G, *, H)."""
+    return 0 if isinstance(mask, tuple) else -2
 
 
 def unstacked(array: jax.Array, axis: int) -> tuple[jax.Array, ...]:
@@ -101,6 +123,13 @@ def unproject(
     # said on an explicit mesh, where the units of dy may be split
     like = _sharding.like(x, x.shape)
     parts = [dot(part, kernel, like).astype(x.dtype) for part, kernel in pairs]
+    return through(parts, x, mask)
+
+
+def through(
+    parts: Sequence[jax.Array], x: jax.Array, mask: Mask
+) -> tuple[jax.Array, Mask]:
+    """The cotangents of `x` and of its mask, from those of their product by gate."""
     if not isinstance(mask, tuple):
         return jax.vjp(times, x, mask)[1](functools.reduce(jnp.add, parts))
     pulls = [jax.vjp(times, x, gate)[1] for gate in mask]

@@ -35,10 +35,8 @@ def scan(
         inner, arrays, parts = carry
         time, x = inputs
         inner, parts, y = body(inner, parts, x)
-        arrays = jax.tree.map(
-            lambda array, part: _put(array, part, time), arrays, parts
-        )
-        ahead = jax.tree.map(lambda array: _at(array, time + np.int32(onward)), arrays)
+        arrays = jax.tree.map(lambda array, part: put(array, part, time), arrays, parts)
+        ahead = jax.tree.map(lambda array: at(array, time + np.int32(onward)), arrays)
         return (inner, arrays, ahead), y
 
     first = jax.tree.map(lambda a: a[-1 if reverse else 0], arrays)
@@ -49,14 +47,16 @@ def scan(
     return carry, arrays, ys
 
 
-def _at(array, time):
+def at(array: jax.Array, time: jax.Array) -> jax.Array:
+    """The slice of an array at a step."""
     # past either end the index is clamped, and what it finds is not used
     return lax.dynamic_index_in_dim(
         array, time, 0, keepdims=False, allow_negative_indices=False
     )
 
 
-def _put(array, part, time):
+def put(array: jax.Array, part: jax.Array, time: jax.Array) -> jax.Array:
+    """The array with another slice at a step."""
     return lax.dynamic_update_index_in_dim(
         array, part, time, 0, allow_negative_indices=False
     )
