@@ -181,13 +181,14 @@ def _forward(static, kernels, xs, state, fixed, stepped, lengths):
 def _where_it_runs(function, static, *args):
     """`function` with the gates in the form that is good there.
 
-    No form is good for both. Gates together take 1.7 to 3.5 times as long on the CPU;
+    No form is good for all. Gates together take 1.7 to 3.5 times as long on the CPU;
     apart, a step on a GPU has two to three times as many kernels.
     """
-    apart, together = (
-        functools.partial(function, form, static) for form in (_apart, _together)
+    apart, for_tpu, for_gpu = (
+        functools.partial(function, form, static)
+        for form in (_apart, _together.FOR_TPU, _together.FOR_GPU)
     )
-    return lax.platform_dependent(*args, cpu=apart, default=together)
+    return lax.platform_dependent(*args, cpu=apart, tpu=for_tpu, default=for_gpu)
 
 
 def _forward_of(form, static, kernels, xs, state, fixed, stepped, lengths):

@@ -27,6 +27,7 @@ _DRAW = [
     f"{_NOISE}::test_values_and_mean[0.1]",
     f"{_NOISE}::test_shapes[6]",
 ]
+_TOGETHER = f"{_CORE}::test_gates_together_are_gates_apart"
 _REVERSED = f"{_CORE}::test_reversed_sequences_of_any_rank"
 _FLAX = [
     f"{_LAYERS[0]}::test_errors",
@@ -95,6 +96,8 @@ SUITES = {
     "jaxnoise/recurrent/_simple.py": [*_cell("simple", 8), _CORE, *_LAYERS],
     "jaxnoise/recurrent/_cell.py": [*_BAD, *_cell("simple"), _CORE, _NOISE, _MESHES[1]],
     "jaxnoise/recurrent/_sequence.py": [*_FLAX, _REVERSED, _CORE, *_LAYERS, _MESHES[1]],
+    "jaxnoise/recurrent/_apart.py": [*_cell("gru", 5, 4), _CORE, _MESHES[1]],
+    "jaxnoise/recurrent/_together.py": [_TOGETHER, _CORE],
     "jaxnoise/recurrent/_overwrite.py": [*_cell("simple", 8), _CORE, _NOISE],
     "jaxnoise/recurrent/_scan.py": [*_cell("gru", 5, 4), _CORE, _NOISE, _MESHES[1]],
     "jaxnoise/recurrent/_layer.py": [*_FLAX, *_LAYERS, _MESHES[1]],
