@@ -141,9 +141,18 @@ class Together(NamedTuple):
         self, dy: ByGate, h: jax.Array, mask: Mask, kernels: jax.Array
     ) -> tuple[jax.Array, Mask]:
         """The cotangents of `h` and of its mask: a matmul that sums over the gates."""
-        _, pull = jax.vjp(lambda h, mask: project_stacked(h, mask, kernels), h, mask)
         stacked = jnp.stack(dy, stacked_axis(mask)).astype(kernels.dtype)
-        return pull(widened(stacked, kernels.shape[2]))
+        stacked = widened(stacked, kernels.shape[2])
+        last = stacked.ndim - 1
+        if isinstance(mask, tuple):
+            dims, shape = (((last,), (2,)), ((0,), (0,))), (len(dy), *h.shape)
+        else:
+            dims, shape = (((last - 1, last), (1, 2)), ((), ())), h.shape
+        like = _sharding.like(h, shape)
+        found = lax.dot_general(stacked, kernels, dims, out_sharding=like)
+        found = found.astype(h.dtype)
+        parts = unstacked(found, 0) if isinstance(mask, tuple) else [found]
+        return through(parts, h, mask)
 
     def by_gate(self, arrays: Arrays) -> ByGate:
         """What `scan` has left, for the backward pass: in both forms the same.
