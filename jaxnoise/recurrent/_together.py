@@ -82,7 +82,7 @@ class Together(NamedTuple):
                 written.append(_overwrite.put(array, jnp.stack(gates, self.axis), time))
             return (inner, tuple(written)), y
 
-        times = np.arange(arrays[0].shape[0], dtype=np.int32)
+        times = lax.iota(np.int32, arrays[0].shape[0])
         (carry, arrays), ys = lax.scan(
             step, (carry, arrays), (times, xs), reverse=reverse, unroll=unroll
         )
