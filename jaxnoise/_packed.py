@@ -46,7 +46,7 @@ def draw(
             f"bits must be 32 for a draw of 2^32 threefry blocks and more, got "
             f"bits={bits} for an array of shape {shape}."
         )
-    placed = {} if sharding is None else {"out_sharding": _placed(shape, sharding)}
+    placed = None if sharding is None else _placed(shape, sharding)
 
     def packed(key, threshold):
         words = _words(key, groups, bits // GROUP, placed)
@@ -61,13 +61,13 @@ def unpack(packed: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Ar
     if not shape:
         return unpack(packed, (1,))[0]
     axis = _axis(shape)
-    placed = {} if sharding is None else {"out_sharding": _placed(shape, sharding)}
+    placed = None if sharding is None else _placed(shape, sharding)
     in_group = [1] * (len(shape) + 1)
     in_group[axis + 1] = GROUP
     index = lax.broadcasted_iota(np.uint8, in_group, axis + 1)
     kept = (jnp.expand_dims(packed, axis + 1) >> index) & np.uint8(1) != 0
     whole = (*shape[:axis], packed.shape[axis] * GROUP, *shape[axis + 1 :])
-    mask = lax.reshape(kept, whole, **placed)
+    mask = lax.reshape(kept, whole, out_sharding=placed)
     if whole[axis] is not shape[axis]:
         mask = lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
     return mask if sharding is None else jax.sharding.reshard(mask, sharding)
@@ -133,7 +133,7 @@ def _words(key, groups, count, placed):
     # dead code, by which JAX learns that the key is used (jax_debug_key_reuse)
     jax.random.bits(key, (), np.uint32)
     blocks = [
-        _threefry.blocks(key, groups, every=count, first=index, **placed)
+        _threefry.blocks(key, groups, placed, every=count, first=index)
         for index in range(count)
     ]
     return [word for high, low in blocks for word in (low, high)]

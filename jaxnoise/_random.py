@@ -187,7 +187,7 @@ def _words(key: jax.Array, shape: Shape, sharding: Sharding, join) -> jax.Array:
         return jax.random.bits(key, shape, dtype, **placed)
 
     def unrolled(key):
-        return join(*_threefry.blocks(key, shape, **placed))
+        return join(*_threefry.blocks(key, shape, sharding))
 
     threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     partitionable = jax.threefry_partitionable.value

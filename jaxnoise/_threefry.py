@@ -11,29 +11,32 @@ Shape = tuple[int, ...]
 
 
 def blocks(
-    key: jax.Array, shape: Shape, *, every: int = 1, first: int = 0, **placed: Any
+    key: jax.Array,
+    shape: Shape,
+    sharding: Any = None,
+    *,
+    every: int = 1,
+    first: int = 0,
 ) -> tuple[jax.Array, jax.Array]:
     """The block of every element of `shape`, as two words (high, low).
 
     Args:
       key: a typed key of the implementation threefry2x32.
       shape: fewer than 2^32 / every elements. A size may be symbolic.
+      sharding: where the elements are on an explicit mesh.
       every: how many blocks an element has; they lie side by side.
       first: which of them this is. The counter of an element is its row-major index
         times `every`, plus `first`.
-      **placed: `out_sharding` of the counters, if there is any.
     """
     key0, key1 = jax.random.key_data(key)
-    return _rounds(key0, key1, _counters(shape, every, first, placed))
+    return _rounds(key0, key1, _counters(shape, sharding, every, first))
 
 
-def _counters(
-    shape: Shape, every: int, first: int, placed: dict[str, Any]
-) -> jax.Array:
+def _counters(shape: Shape, sharding: Any, every: int, first: int) -> jax.Array:
     """The counter of every element, from iotas that stay local if sharded."""
     counter, stride = jnp.full((), first, np.uint32), every
     for dim in reversed(range(len(shape))):
-        iota = lax.broadcasted_iota(np.uint32, shape, dim, **placed)
+        iota = lax.broadcasted_iota(np.uint32, shape, dim, out_sharding=sharding)
         known = isinstance(stride, int)
         step = np.uint32(stride) if known else jnp.asarray(stride).astype(np.uint32)
         counter = counter + iota * step

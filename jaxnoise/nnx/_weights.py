@@ -163,8 +163,10 @@ class DropConnectDense(DenseLayer):
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, _ = self._weights()
-        options = self._options() | {"bits": self.bits}
-        return weights.dropconnect_dense(key, x, kernel, self.rate, **options)
+        options = self._options()
+        return weights.dropconnect_dense(
+            key, x, kernel, self.rate, bits=self.bits, **options
+        )
 
 
 class NoisyDense(DenseLayer):

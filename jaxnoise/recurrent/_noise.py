@@ -195,8 +195,8 @@ def _of_kernels(of_state):
 @functools.partial(jax.jit, static_argnames=("drawn", "bits"))
 def _draw(key, amounts, *, drawn, bits):
     return {
-        place: _place_mask(key, place, amounts[place], *where, bits)
-        for place, where in drawn
+        place: _place_mask(key, place, amounts[place], shape, sharding, bits)
+        for place, (shape, sharding) in drawn
     }
 
 
