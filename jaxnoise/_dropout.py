@@ -47,8 +47,11 @@ def dropout(
       broadcast_dims: dims that share one draw. `(1,)` on (batch, time, features) is
         the locked dropout of AWD-LSTM: one mask for all time steps.
       bits: 32, or 16 or 8 for 4 or 8 decisions from each block of random bits: another
-        mask, drawn faster. The rate is rounded to a multiple of 2^-bits, and the scale
-        with it, so that the mean stays exact.
+        mask, drawn faster, of which the backward pass keeps a bit an element and not a
+        byte. The rate is rounded to a multiple of 2^-bits, and the scale with it, so
+        that the mean stays exact. Eight neighbours along the last dim but two share
+        their bits (along the first dim of a matrix or a vector): a device whose part
+        has a multiple of eight there draws its own part alone.
 
     Returns:
       Array with the shape, dtype and sharding of x. What is dropped is exactly 0, nan
@@ -115,7 +118,7 @@ def dropout_mask(
       Bool array, True = kept: `jax.random.bernoulli(key, float32(1 - rate), shape)`, if
       bits is 32. Under `jax.checkpoint` it goes by the name "jaxnoise_mask", for a
       policy such as `jax.checkpoint_policies.save_only_these_names` to keep it where it
-      would be drawn again otherwise.
+      would be drawn again otherwise. So do the masks that `dropout` draws.
 
     Raises:
       ValueError: a known rate outside [0, 1] or off the grid of its bits by more than
@@ -172,8 +175,8 @@ def apply_mask(
         5 %, other bits, or a mask that does not broadcast to x.
       TypeError: x is not floating or complex, or mask is not bool.
 
-    Sharp bits: the backward pass keeps the mask, one byte a value; `dropout` keeps only
-    the key, and draws the mask again.
+    Sharp bits: the backward pass keeps the mask, one byte a value, whatever its bits;
+    that of `dropout` with few bits keeps one bit.
 
     Example:
       >>> import jax.numpy as jnp, jaxnoise as jn

@@ -115,6 +115,7 @@ def applied(
     @functools.partial(result.defjvp, symbolic_zeros=True)
     def derivative(primals, tangents):
         kept, operands = _wall.kept(primals[0]), list(primals[1:])
+        kept = checkpoint_name(kept, NAME)
         live = [
             index
             for index, tangent in enumerate(tangents[1:])

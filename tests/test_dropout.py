@@ -248,6 +248,30 @@ def test_an_applied_mask_keeps_the_mask_alone():
     assert kept == ["bool[8,4]"]
 
 
+@pytest.mark.parametrize(("bits", "kept"), [(32, "bool[8,4]"), (8, "uint8[1,4]")])
+def test_the_coins_are_kept_and_a_policy_draws_them_again(bits, kept):
+    def layer(x):
+        return jnp.sin(jn.dropout(jax.random.key(0), x, 0.5, bits=bits))
+
+    def sizes(function):
+        return [shape for shape in residuals(function, x) if shape != "float32[]"]
+
+    x, policies = jnp.ones((8, 4)), jax.checkpoint_policies
+    of_sine = "float32[8,4]"
+    assert sizes(layer) == sorted([of_sine, kept])
+    for policy, expected in (
+        (policies.save_only_these_names("jaxnoise_mask"), [of_sine, kept]),
+        (policies.dots_saveable, [of_sine]),
+        (None, [of_sine]),
+    ):
+        again = jax.checkpoint(layer, policy=policy)
+        assert sizes(again) == sorted(expected)
+        np.testing.assert_array_equal(
+            jax.grad(lambda x, again=again: again(x).sum())(x),
+            jax.grad(lambda x: layer(x).sum())(x),
+        )
+
+
 def test_a_policy_can_keep_the_mask_by_its_name():
     def layer(x):
         mask = jn.dropout_mask(jax.random.key(0), x.shape, 0.5)

@@ -5,6 +5,7 @@ import json
 import pytest
 from test_broken import is_biased
 
+import jaxnoise as jn
 from jaxnoise.testing import CASES, Case, _fingerprint
 from jaxnoise.testing import __main__ as main
 
@@ -16,7 +17,7 @@ def test_all_green_is_exit_code_0(monkeypatch, capsys, tmp_path):
     path = tmp_path / "report.json"
     assert main.main(["--only", "off", "key", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "8 x cpu (cpu); jaxnoise 0.1.0, jax " in printed
+    assert f"8 x cpu (cpu); jaxnoise {jn.__version__}, jax " in printed
     assert "dropout ok  ok" in printed
     assert "2 of 2 laws hold" in printed
     assert "10 of 10 are those recorded on CPU" in printed
