@@ -60,17 +60,33 @@ def unpack(packed: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Ar
     """The bool mask of `shape` that `draw` packed."""
     if not shape:
         return unpack(packed, (1,))[0]
-    axis = _axis(shape)
-    placed = None if sharding is None else _placed(shape, sharding)
-    in_group = [1] * (len(shape) + 1)
-    in_group[axis + 1] = GROUP
-    index = lax.broadcasted_iota(np.uint8, in_group, axis + 1)
-    kept = (jnp.expand_dims(packed, axis + 1) >> index) & np.uint8(1) != 0
-    whole = (*shape[:axis], packed.shape[axis] * GROUP, *shape[axis + 1 :])
-    mask = lax.reshape(kept, whole, out_sharding=placed)
-    if whole[axis] is not shape[axis]:
-        mask = lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
-    return mask if sharding is None else jax.sharding.reshard(mask, sharding)
+    axis, size = _axis(shape), shape[_axis(shape)]
+    if not isinstance(size, int) or size % GROUP:
+        kept = _looked_up(packed, axis, size)
+    else:
+        bits = _bits(jnp.expand_dims(packed, axis + 1), axis + 1, GROUP)
+        placed = None if sharding is None else _placed(shape, sharding)
+        kept = lax.reshape(bits, shape, out_sharding=placed)
+    return kept if sharding is None else jax.sharding.reshard(kept, sharding)
+
+
+def _looked_up(packed, axis, size):
+    """The same where eight do not go into the size: each looks its byte up.
+
+    To expand whole groups and to cut off the rest takes up to twice as long on a TPU,
+    and parts of a group on two devices would send it.
+    """
+    group = lax.iota(np.int32, size) // GROUP
+    bytes_ = jnp.take(packed, group, axis, mode="clip", indices_are_sorted=True)
+    return _bits(bytes_, axis, size)
+
+
+def _bits(packed, axis, size):
+    """Bit number i % 8 of what is at i along the axis, or broadcast to it, as bools."""
+    shape = [1] * packed.ndim
+    shape[axis] = size
+    index = lax.broadcasted_iota(np.uint8, shape, axis) % np.uint8(GROUP)
+    return (packed >> index) & np.uint8(1) != 0
 
 
 def _axis(shape: Shape) -> int:

@@ -136,6 +136,7 @@ def sample_noise(
     """
     function = "sample_noise"
     key = _check.key(function, key)
+    bits = _check.bits(function, bits, 0.0)
     *batch, width = _check_input_shape(function, input_shape)
     rates = {
         "input": _check.rate(function, input_rate, name="input_rate"),
