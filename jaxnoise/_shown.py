@@ -60,7 +60,7 @@ class _Small(reprlib.Repr):
 
     def repr_instance(self, x, level):
         name = type(x).__name__
-        if not _is_leaf(x):
+        if x is not None and not _is_leaf(x):
             return f"<{name} of {len(jax.tree.leaves(x))} leaves>"
         text = repr(x)
         return text if len(text) <= self.maxother else f"<{name}>"

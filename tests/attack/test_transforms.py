@@ -127,6 +127,8 @@ def test_donated_inputs(case):
 
     def call(number, amount, row):
         x = jnp.asarray(np.abs(numbers[row]))
+        if case.name == "embedding_dropout":
+            x = x[0]  # a table
         amount = np.float32(amount)
         expected = plain(jax.random.key(number), x, amount)
         y = donated(jax.random.key(number), x, amount)
