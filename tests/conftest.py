@@ -2,14 +2,19 @@
 
 import gc
 import os
-import tempfile
+import shutil
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # what two tests compile, or a test and an example that it runs, is compiled once;
-    # the first process makes the folder, hands it on and removes it
-    compiled = tempfile.TemporaryDirectory(prefix="jaxnoise-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+    # what two tests compile, or a test and an example that it runs, is compiled once,
+    # and not again in the next run; a folder of more than 1 GiB is begun anew
+    compiled = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+    if sum(file.stat().st_size for file in compiled.glob("*")) > 2**30:
+        shutil.rmtree(compiled)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
@@ -23,9 +28,27 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # full collections find next to nothing among modules and traces: a tenth of the time
 gc.set_threshold(20_000, 20, 50)
 
-# what looks for leaks goes through all that lives, and that grows: these come first
-FIRST = ("test_strict.py", "test_laws.py", "test_broken.py", "test_transforms.py")
+GROWTH = 2**29  # bytes that compiled programs may take before they are let go
 
 
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in FIRST)
+def resident() -> int:
+    """Bytes of memory that this process has; 0 where the system is not Linux."""
+    try:
+        pages = Path("/proc/self/statm").read_text("utf-8").split()[1]
+    except FileNotFoundError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+before = resident()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown():
+    """Keep a worker small: few programs of a test are of use to a later one."""
+    global before
+    yield
+    if resident() > before + GROWTH:
+        jax.clear_caches()
+        gc.collect()
+        before = resident()

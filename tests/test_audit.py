@@ -19,6 +19,8 @@ from benchmarks import audit_peers
 from benchmarks.audit_peers import LEGEND, MARKS, PEERS, WHY, audit, notes, table
 from jaxnoise.testing import LAWS, check_noise
 
+pytestmark = pytest.mark.program
+
 COMMITTED = Path(audit_peers.__file__).parent / "results" / "audit.md"
 
 

@@ -1,7 +1,6 @@
 """The benchmarks run at a tiny size and report; no test looks at a time."""
 
 import importlib.util
-import inspect
 import json
 import math
 import sys
@@ -11,11 +10,12 @@ import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from public import public_noises
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import jaxnoise as jn
 from benchmarks import _cases, _harness, recurrent
-from jaxnoise import learned, tree, weights
+
+pytestmark = pytest.mark.program
 
 cli = importlib.import_module("benchmarks.__main__")
 CASES = {case.name: case for case in _cases.CASES}
@@ -111,21 +111,6 @@ def test_variant_of_other_bits(name):
         # rows may share a draw, what is left does not
         gap = gap.mean(0, dtype=np.float64).ravel()
         assert abs(gap.mean()) < 4.892 * gap.std(ddof=1) / math.sqrt(gap.size)
-
-
-def public_noises():
-    """The names of what takes a key; `leaf_key` only makes another one."""
-    modules = {"": jn, "weights.": weights, "tree.": tree, "learned.": learned}
-    noises = {
-        prefix + name
-        for prefix, module in modules.items()
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and not name.startswith("_")
-        and next(iter(inspect.signature(value).parameters)) == "key"
-    }
-    assert {"dropout", "token_dropout", "tree.mask", "learned.flipout_dense"} <= noises
-    return noises - {"tree.leaf_key"}
 
 
 def test_every_public_noise_has_a_row():

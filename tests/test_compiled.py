@@ -15,11 +15,13 @@ from pathlib import Path
 import jax
 import pytest
 from matplotlib.image import imread
-from test_benchmarks import public_noises
+from public import public_noises
 
 from benchmarks.compiled import _programs, _report, _transformer
 from benchmarks.compiled._results import Results
 from benchmarks.compiled._targets import INSTALL, TARGETS, Target
+
+pytestmark = pytest.mark.program
 
 cli = importlib.import_module("benchmarks.compiled.__main__")
 ROOT = Path(__file__).parents[1]

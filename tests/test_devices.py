@@ -31,6 +31,8 @@ import jaxnoise as jn
 from jaxnoise.testing import LawError, check_noise
 from jaxnoise.testing._hlo import collectives, drawn_beyond_the_shard
 
+pytestmark = pytest.mark.mesh
+
 # no size of an axis is the size of a part of another one, so that a program's shapes
 # tell parts from wholes; 2 x 16 channels are whole blocks of 8 decisions on each device
 X = np.linspace(0.5, 2, 24 * 20 * 3 * 32, dtype=np.float32).reshape(24, 20, 3, 32)

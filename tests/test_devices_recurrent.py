@@ -28,6 +28,8 @@ import jaxnoise.linen as jnn
 from jaxnoise.linen._wrapper import Wrapper
 from jaxnoise.testing._hlo import collectives, words
 
+pytestmark = pytest.mark.mesh
+
 # no size is that of a part of another one
 BATCH, STEPS, WIDTH = 24, 10, 32
 X = np.linspace(0.5, 2, BATCH * STEPS * WIDTH, dtype=np.float32)

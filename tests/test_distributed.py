@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+pytestmark = pytest.mark.program
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SEED, STEPS, BATCH = 3, 12, 32
 

@@ -4,17 +4,18 @@ import functools
 import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from pictures import EXAMPLES, assert_drawn
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+pytestmark = pytest.mark.program
+
 TINY = ["--epochs", "1", "--seeds", "1"]
 
 
@@ -36,14 +37,6 @@ def compare_noise():
 @pytest.fixture
 def replace():
     return importlib.import_module("replace")
-
-
-def assert_drawn(path):
-    """A picture with something on every third of it, both ways."""
-    pixels = imread(path)[..., :3]
-    for rows in np.array_split(pixels, 3):
-        for part in np.array_split(rows, 3, axis=1):
-            assert part.std() > 0.01
 
 
 @pytest.mark.parametrize(

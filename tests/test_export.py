@@ -22,6 +22,8 @@ from jaxnoise.testing import CASES
 from jaxnoise.testing._transforms import PLATFORMS
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
+pytestmark = pytest.mark.export
+
 X = np.linspace(0.5, 2, 4 * 6 * 5 * 8, dtype=np.float32).reshape(4, 6, 5, 8)
 WIDTH = X.shape[-1]
 RUN = ("LSTMCell, all untied, per step", "DropoutWrapper")

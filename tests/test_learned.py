@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from over_keys import BIAS, DRAWS, KERNEL, X, assert_moments, key
 from scipy import integrate, stats
-from test_weight_layers import BIAS, DRAWS, KERNEL, X, assert_moments, key
 
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx

@@ -5,33 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import AMOUNTS as LAYERS
+from catalogue import FUNCTIONS
 from flax import errors
 
-import jaxnoise as jn
 import jaxnoise.linen as jnn
 
 X = jax.random.normal(jax.random.key(1), (8, 6, 5, 4))
-LAYERS = {
-    "Dropout": ((0.5,), {"broadcast_dims": (1,)}),
-    "SpatialDropout": ((0.5,), {"channel_axis": 1}),
-    "DropPath": ((0.5,), {"batch_dims": 2}),
-    "DropBlock": ((0.3, 2), {"channel_axis": 1}),
-    "AlphaDropout": ((0.2,), {"broadcast_dims": (0,)}),
-    "FeatureAlphaDropout": ((0.2,), {"channel_axis": 1}),
-    "GaussianNoise": ((0.3,), {}),
-    "GaussianDropout": ((0.3,), {}),
-    "RealGaussianDropout": ((0.3, 0.5), {}),
-    "UniformNoise": ((0.3,), {}),
-    "LaplaceNoise": ((0.3,), {}),
-    "NeftuneNoise": ((0.3,), {}),
-    "SaltAndPepper": ((0.3,), {"low": -1.0, "broadcast_dims": (3,)}),
-    "PoissonNoise": ((0.3,), {}),
-    "SpeckleNoise": ((0.3,), {}),
-}
-FUNCTIONS = {
-    name: getattr(jn, "".join("_" * c.isupper() + c.lower() for c in name).lstrip("_"))
-    for name in LAYERS
-}
 
 
 def key(number=0):

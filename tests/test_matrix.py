@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.program
+
 PATH = Path(__file__).parents[1] / ".ci" / "matrix"
 VERSIONS = {"Python": "3.11.0", "jax": "0.10.2"}
 

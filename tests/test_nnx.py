@@ -4,10 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import AMOUNTS as LAYERS
+from catalogue import FUNCTIONS
 from flax import nnx
-from test_linen import FUNCTIONS, LAYERS, X, key
 
 import jaxnoise.nnx as jnx
+
+X = jax.random.normal(jax.random.key(1), (8, 6, 5, 4))
+
+
+def key(number=0):
+    return jax.random.key(number)
 
 
 def build(name, **more):

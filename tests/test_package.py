@@ -162,6 +162,7 @@ def test_readme_tables_are_those_of_the_docstrings(of_a_module):
     assert expected in (ROOT / "README.md").read_text("utf-8"), expected
 
 
+@pytest.mark.program
 def test_readme_code_runs():
     """The Python blocks of the README, in order, as one program."""
     text = (ROOT / "README.md").read_text("utf-8")

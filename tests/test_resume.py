@@ -18,7 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-CHILD = Path(__file__).with_name("killed_example.py")
+pytestmark = pytest.mark.program
+
+CHILD = Path(__file__).with_name("support") / "killed_example.py"
 SEED = int(os.environ.get("JAXNOISE_RESUME_SEED", random.randrange(2**32)))
 TIMEOUT = 300  # seconds; a run takes some 5
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 12

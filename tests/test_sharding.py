@@ -11,6 +11,8 @@ import jaxnoise as jn
 import jaxnoise.linen as jnn
 from jaxnoise.testing._hlo import COLLECTIVES
 
+pytestmark = pytest.mark.mesh
+
 X = jax.random.normal(jax.random.key(1), (8, 6, 4, 2))
 SPECS = {
     "data": PartitionSpec("data"),

@@ -16,6 +16,7 @@ from flax import nnx
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from jaxnoise import mc, tree
+from jaxnoise.testing._exact import checking_leaks
 
 RATE = {"rate": 0.5}
 LAYERS = {
@@ -39,7 +40,7 @@ CELLS = ("LSTMCell", "GRUCell", "SimpleCell")
 
 @contextlib.contextmanager
 def strict():
-    with jax.numpy_dtype_promotion("strict"), jax.checking_leaks():
+    with jax.numpy_dtype_promotion("strict"), checking_leaks():
         yield
 
 

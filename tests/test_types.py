@@ -11,6 +11,8 @@ from flax import nnx
 
 import jaxnoise.nnx as jnx
 
+pytestmark = pytest.mark.program
+
 LAYERS = [name for name in jnx.__all__ if isinstance(getattr(jnx, name), type)]
 BASES = {
     **{"LSTMCell": nnx.LSTMCell, "GRUCell": nnx.GRUCell, "RNN": nnx.RNN},
@@ -72,6 +74,6 @@ def test_calls_that_are_right_run():
 def test_pyright_accepts_what_is_right_and_nothing_else():
     root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
-    command.append("tests/typed_calls.py")
+    command.append("tests/support/typed_calls.py")
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr

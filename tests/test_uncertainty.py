@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from pictures import EXAMPLES, assert_drawn
 from scipy.stats import binom, norm
 from sklearn.datasets import load_diabetes
-from test_examples import EXAMPLES, assert_drawn
+
+pytestmark = pytest.mark.program
 
 TINY = ["--epochs", "4", "--seeds", "1", "--samples", "8", "--members", "2"]
 

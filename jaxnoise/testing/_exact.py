@@ -1,5 +1,9 @@
 """Laws with exact answers, seen in single calls: shape, key, off, errors, selection."""
 
+import contextlib
+import gc
+from collections.abc import Iterator
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +12,21 @@ import numpy as np
 from jaxnoise.testing._case import Case
 
 LOW_PRECISION = (jnp.bfloat16, jnp.float16)
+
+
+@contextlib.contextmanager
+def checking_leaks() -> Iterator[None]:
+    """`jax.checking_leaks`, at a cost that does not grow with what already lives.
+
+    JAX collects garbage after each function that it traces. What is frozen is left out
+    of that: an object that was there before the trace cannot be a tracer of it.
+    """
+    gc.freeze()
+    try:
+        with jax.checking_leaks():
+            yield
+    finally:
+        gc.unfreeze()
 
 
 def shape(case: Case) -> str:
@@ -33,9 +52,9 @@ def shape(case: Case) -> str:
                     )
                 seen += 1
             case.noise(case.key(), case.input().astype(dtype), amount)
-        # once: a look for leaks traces all anew and collects garbage at each function,
-        # and what leaks does so for every shape and dtype
-        with jax.checking_leaks():
+        # once: a look for leaks traces all anew, and what leaks does so for every shape
+        # and dtype
+        with checking_leaks():
             traced(case.input())
     return f"{seen} shapes and dtypes"
 

@@ -30,6 +30,8 @@ from hypothesis import strategies as st
 import jaxnoise as jn
 from jaxnoise.testing import CASES
 
+pytestmark = pytest.mark.attack
+
 # few, since what costs time is to trace a new one
 SHAPES = ((), (2, 0), (2, 3), (2, 3, 4), (2, 4, 3, 2), (1, 3, 3, 3, 2))
 FLOATING = ("float32", "bfloat16", "float16", "float8_e4m3fn")

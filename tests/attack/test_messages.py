@@ -22,6 +22,8 @@ import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from jaxnoise import keys, learned, losses, mc, recurrent, schedules, tree, weights
 
+pytestmark = pytest.mark.attack
+
 LONGEST = 500
 MODULES = {
     "": jn,

@@ -16,6 +16,8 @@ from hostile import EXAMPLES, assert_clear, attack, hostile_options, one_of
 
 import jaxnoise as jn
 
+pytestmark = pytest.mark.attack
+
 X = jax.ShapeDtypeStruct((2, 3, 4), "float32")
 IDS = jax.ShapeDtypeStruct((2, 3), "int8")
 SPEC = jax.ShapeDtypeStruct

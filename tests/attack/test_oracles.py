@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from jaxnoise.testing import CASES
 
+pytestmark = pytest.mark.attack
+
 SHAPE, KEYS = (2, 3, 4), 8
 NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.1, -3.7, 1e-45, -1e-38, 1e38, -1e38, 65504.0)
 NUMBERS += (float("nan"), float("inf"), float("-inf"), 2.0**-149, 1 / 3)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jaxnoise.testing import CASES
 
+pytestmark = pytest.mark.attack
+
 X = jax.ShapeDtypeStruct((2, 3, 4), "float32")
 
 

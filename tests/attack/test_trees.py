@@ -5,11 +5,14 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hostile import EXAMPLES, assert_clear, attack, hostile_keys, one_of
 from hypothesis import strategies as st
 
 import jaxnoise as jn
 from jaxnoise import keys, tree
+
+pytestmark = pytest.mark.attack
 
 NAMES = [
     "kernel",

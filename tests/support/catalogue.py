@@ -13,14 +13,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from test_linen import LAYERS as AMOUNTS
 
+import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from jaxnoise.testing import CASES
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
 IDS = 50
+AMOUNTS = {
+    "Dropout": ((0.5,), {"broadcast_dims": (1,)}),
+    "SpatialDropout": ((0.5,), {"channel_axis": 1}),
+    "DropPath": ((0.5,), {"batch_dims": 2}),
+    "DropBlock": ((0.3, 2), {"channel_axis": 1}),
+    "AlphaDropout": ((0.2,), {"broadcast_dims": (0,)}),
+    "FeatureAlphaDropout": ((0.2,), {"channel_axis": 1}),
+    "GaussianNoise": ((0.3,), {}),
+    "GaussianDropout": ((0.3,), {}),
+    "RealGaussianDropout": ((0.3, 0.5), {}),
+    "UniformNoise": ((0.3,), {}),
+    "LaplaceNoise": ((0.3,), {}),
+    "NeftuneNoise": ((0.3,), {}),
+    "SaltAndPepper": ((0.3,), {"low": -1.0, "broadcast_dims": (3,)}),
+    "PoissonNoise": ((0.3,), {}),
+    "SpeckleNoise": ((0.3,), {}),
+}
+FUNCTIONS = {
+    name: getattr(jn, "".join("_" * c.isupper() + c.lower() for c in name).lstrip("_"))
+    for name in AMOUNTS
+}
 LAYERS = {
     **AMOUNTS,
     "RReLU": ((0.1, 0.4), {}),

@@ -1,6 +1,6 @@
 """Runs an example as it is, in a process that kills itself at one moment.
 
-    python tests/killed_example.py NAME MOMENT NUMBER ARGUMENT ...
+    python tests/support/killed_example.py NAME MOMENT NUMBER ARGUMENT ...
 
 MOMENT is "never"; "step", after NUMBER training steps; "writing", when the state of a
 checkpoint is on the disk and the rest of it is not; or "deleting", when a part of an
@@ -76,7 +76,7 @@ def die_in_files(moment):
 
 
 def main(name, moment, number, *arguments):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
     example = importlib.import_module(name)
     if moment == "step":
         die_in_steps(example.Trainer, int(number))
