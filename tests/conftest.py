@@ -28,6 +28,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # full collections find next to nothing among modules and traces: a tenth of the time
 gc.set_threshold(20_000, 20, 50)
 
+
+@pytest.fixture(scope="module")
+def quick_compiler():
+    """XLA with few optimisations, for values that are compared with a formula.
+
+    In CI it optimises, and what is tested there are the programs that users run.
+    """
+    if os.environ.get("CI"):
+        yield
+        return
+    # of what is compiled before and after nothing is used here, and the other way round
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
 GROWTH = 2**29  # bytes that compiled programs may take before they are let go
 
 

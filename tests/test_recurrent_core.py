@@ -10,6 +10,8 @@ import pytest
 import jaxnoise.recurrent as jr
 from jaxnoise.recurrent import _masks, _scan, _sequence, _together
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 GATES = {"lstm": 4, "gru": 3, "simple": 1}
 STEPS, BATCH, WIDTH, FEATURES = 6, (2, 3), 4, 5
 COMMON = {"input_rate": 0.5, "recurrent_rate": 0.3}
@@ -215,6 +217,7 @@ def test_steps_make_the_sequence(cell, rates):
     close((carry, np.stack(ys)), expected, 1e-6)
 
 
+@pytest.mark.recurrent
 @pytest.mark.parametrize("cell", GATES)
 def test_kernels_by_gate_are_those_side_by_side(cell):
     """One of them or all, to the bit, and so their gradients."""
@@ -323,6 +326,7 @@ GRADIENTS += [
 ]
 
 
+@pytest.mark.recurrent
 @pytest.mark.parametrize(("dtype", "tolerance", "cell", "rates"), GRADIENTS)
 def test_gradients_are_those_of_autodiff(cell, rates, dtype, tolerance):
     """For weights, initial carry and inputs; with ragged sequences for masks too."""
@@ -343,6 +347,7 @@ def test_gradients_are_those_of_autodiff(cell, rates, dtype, tolerance):
 EVERYWHERE = [case for case in ALL if case.id.endswith("all once")]
 
 
+@pytest.mark.recurrent
 @pytest.mark.parametrize(("cell", "rates"), EVERYWHERE)
 def test_x64_changes_nothing_for_float32(cell, rates):
     """Masks to the bit; outputs and gradients in float32, and equal to rounding."""

@@ -13,6 +13,8 @@ import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.recurrent as jr
 
+pytestmark = pytest.mark.recurrent
+
 GOLDEN = Path(__file__).parent / "golden"
 CELLS = {
     "lstm": (nn.OptimizedLSTMCell, jnn.LSTMCell),

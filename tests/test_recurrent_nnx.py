@@ -11,6 +11,8 @@ from flax import nnx
 import jaxnoise.nnx as jnx
 from jaxnoise import mc
 
+pytestmark = pytest.mark.recurrent
+
 BOTH = pytest.mark.parametrize(
     "cells", [(nnx.LSTMCell, jnx.LSTMCell), (nnx.GRUCell, jnx.GRUCell)], ids="lg"
 )

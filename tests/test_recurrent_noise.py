@@ -11,6 +11,8 @@ import scipy.stats
 
 import jaxnoise.recurrent as jr
 
+pytestmark = pytest.mark.recurrent
+
 STEPS, BATCH, WIDTH, FEATURES = 6, (2, 3), 4, 5
 EVERY = {
     "input_rate": 0.5,
