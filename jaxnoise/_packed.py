@@ -85,7 +85,9 @@ def _bits(packed, axis, size):
     """Bit number i % 8 of what is at i along the axis, or broadcast to it, as bools."""
     shape = [1] * packed.ndim
     shape[axis] = size
-    index = lax.broadcasted_iota(np.uint8, shape, axis) % np.uint8(GROUP)
+    index = lax.broadcasted_iota(np.uint8, shape, axis)
+    if size != GROUP:
+        index %= np.uint8(GROUP)
     return (packed >> index) & np.uint8(1) != 0
 
 
