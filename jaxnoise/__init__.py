@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from jaxnoise._activation import rrelu
+from jaxnoise._attention import dot_product_attention
 from jaxnoise._dropout import (
     alpha_dropout,
     apply_mask,
@@ -59,6 +60,7 @@ __version__ = "0.2.0"
 __all__ = [
     "alpha_dropout",
     "apply_mask",
+    "dot_product_attention",
     "drop_block",
     "drop_path",
     "dropout",

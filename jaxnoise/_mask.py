@@ -15,7 +15,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import SymbolicZero
 
-from jaxnoise import _check, _dims, _packed, _random, _sharding, _wall
+from jaxnoise import _check, _dims, _packed, _random, _sharding, _threefry, _wall
 
 # what a policy of jax.checkpoint knows the random decisions of this library by
 NAME = "jaxnoise_mask"
@@ -59,6 +59,36 @@ class Coins(NamedTuple):
         placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
         mask = _packed.unpack(drawn, *self._thin(placed))
         return lax.expand_dims(mask, self.shared)
+
+    def mask_of_part(
+        self, key: jax.Array, threshold: Any, part: _threefry.Part
+    ) -> jax.Array:
+        """The mask of a part of the last dim, starting at a multiple of its size.
+
+        Nothing else is drawn, unless all the other dims share a coin, or a key does not
+        count blocks. Then the whole mask is drawn, and cut.
+        """
+        if self.mask_shape[-1] == 1:  # one coin for all parts
+            return keep_mask(key, threshold, self)
+        placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
+        thin = self._thin(placed)
+        if not _random.counts_blocks(key) or len(thin[0]) < 2:
+            whole = keep_mask(key, threshold, self)
+            padding = [(0, 0)] * (whole.ndim - 1) + [(0, -whole.shape[-1] % part.size)]
+            whole = jnp.pad(whole, padding)
+            return lax.dynamic_slice_in_dim(whole, part.start, part.size, axis=-1)
+
+        def draw(key, threshold):
+            if self.bits == 32:
+                bits = _random.part_bits(key, self.mask_shape, part, placed)
+                return (bits >> np.uint32(9)) < threshold
+            return _packed.draw(key, threshold, thin[0], self.bits, thin[1], part)
+
+        if self.bits == 32:
+            return _wall.kept(_wall.materialised(draw, key, threshold))
+        drawn = draw(key, threshold)
+        shape = (*thin[0][:-1], part.size)
+        return lax.expand_dims(_packed.unpack(drawn, shape, thin[1]), self.shared)
 
     def _bernoulli(self, key, threshold, placed):
         bits = _random.random_bits(key, self.mask_shape, placed)

@@ -32,12 +32,16 @@ def draw(
     shape: Shape,
     bits: int,
     sharding: Sharding = None,
+    part: _threefry.Part | None = None,
 ) -> jax.Array:
     """Bytes of keep bits for an array of `shape`, a byte for eight neighbours.
 
     Neighbour 8 g + i is kept where bit i of byte g is set: where part i of the random
     bits of the group, `bits` wide and the lowest first, is below the threshold. These
     are `jax.random.bits(key, (*groups, bits // 8), uint64)`, the first block lowest.
+
+    With `part`, a part of the last dim of an array of two dims or more, only that is
+    drawn, for keys that count blocks.
     """
     groups = _groups(shape)
     known = all(isinstance(size, int) for size in shape)
@@ -49,7 +53,7 @@ def draw(
     placed = None if sharding is None else _placed(shape, sharding)
 
     def packed(key, threshold):
-        words = _words(key, groups, bits // GROUP, placed)
+        words = _words(key, groups, bits // GROUP, part, placed)
         kept = (_kept_of_bytes if bits == 8 else _kept_of_halves)(words, threshold)
         return kept.astype(np.uint8)
 
@@ -144,14 +148,14 @@ def _kept_of_bytes(words, threshold):
     return ~(bits | bits >> np.uint32(14))
 
 
-def _words(key, groups, count, placed):
+def _words(key, groups, count, part, placed):
     """The words of `count` blocks for each group, the lower word of a block first."""
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return list(jax.random.bits(key, (2 * count, *groups), np.uint32))
     # dead code, by which JAX learns that the key is used (jax_debug_key_reuse)
     jax.random.bits(key, (), np.uint32)
     blocks = [
-        _threefry.blocks(key, groups, placed, every=count, first=index)
+        _threefry.blocks(key, groups, placed, every=count, first=index, part=part)
         for index in range(count)
     ]
     return [word for high, low in blocks for word in (low, high)]

@@ -170,6 +170,22 @@ def random_bits(key: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.
     return _words(key, shape, sharding, _join_32)
 
 
+def counts_blocks(key: jax.Array) -> bool:
+    """Whether an element has the block of its own counter, which is drawn alone."""
+    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    return threefry and jax.threefry_partitionable.value
+
+
+def part_bits(
+    key: jax.Array, shape: Shape, part: _threefry.Part, sharding: Sharding = None
+) -> jax.Array:
+    """Of `random_bits(key, shape)` a part of the last dim, and no other is drawn.
+
+    For keys that count blocks. On every platform: JAX has no lowering for a part.
+    """
+    return _join_32(*_threefry.blocks(key, shape, sharding, part=part))
+
+
 def _join_32(high: jax.Array, low: jax.Array) -> jax.Array:
     return high ^ low
 
@@ -189,10 +205,8 @@ def _words(key: jax.Array, shape: Shape, sharding: Sharding, join) -> jax.Array:
     def unrolled(key):
         return join(*_threefry.blocks(key, shape, sharding))
 
-    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
-    partitionable = jax.threefry_partitionable.value
     # the counters below are one word wide, and a symbolic size has no known bound
     small = all(isinstance(size, int) for size in shape) and math.prod(shape) < 2**32
-    if not (threefry and partitionable and small):
+    if not (counts_blocks(key) and small):
         return by_jax(key)
     return lax.platform_dependent(key, cpu=unrolled, tpu=unrolled, default=by_jax)

@@ -67,9 +67,10 @@ def test_signature(name):
     parameters = list(inspect.signature(getattr(jn, name)).parameters.values())
     assert parameters[0].name == "key"
     data = {"embedding_dropout": "table", "neftune_noise": "embeddings"}
-    data["token_dropout"] = "ids"
+    data |= {"token_dropout": "ids", "dot_product_attention": "q"}
     assert parameters[1].name == data.get(name, "x")
-    assert parameters[2].name in ("rate", "stddev", "scale", "alpha", "lower")
+    amount = 4 if name == "dot_product_attention" else 2  # after its k and v
+    assert parameters[amount].name in ("rate", "stddev", "scale", "alpha", "lower")
     for parameter in parameters:
         required = parameter.default is parameter.empty
         assert required == (parameter.kind is parameter.POSITIONAL_OR_KEYWORD)

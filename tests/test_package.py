@@ -104,7 +104,7 @@ def test_moments_of_the_docstrings_are_those_of_the_laws(amount):
     values["a"] = (keep * (1 + amount * floor**2)) ** -0.5
     values["scale"] = values["alpha"] = amount
     values |= {"embeddings": 1.5, "L": 1, "d": 1, "m": -0.25, "w": 1.6875}
-    values |= {"lower": 1 - amount, "upper": 1 + amount}
+    values |= {"lower": 1 - amount, "upper": 1 + amount, "z": 1.5**2}
     for case in CASES:
         for name in case.covers:
             _, mean, variance = law(getattr(jn, name))

@@ -1,6 +1,7 @@
 """jaxnoise as `flax.linen` layers."""
 
 from jaxnoise.linen._activation import RReLU
+from jaxnoise.linen._attention import dot_product_attention
 from jaxnoise.linen._cells import GRUCell, LSTMCell, SimpleCell
 from jaxnoise.linen._dropout import AlphaDropout, Dropout, FeatureAlphaDropout
 from jaxnoise.linen._dropout_wrapper import DropoutNoise, DropoutWrapper
@@ -59,6 +60,7 @@ __all__ = [
     "VariationalDense",
     "ZoneoutNoise",
     "ZoneoutWrapper",
+    "dot_product_attention",
     "replace_dropout",
 ]
 

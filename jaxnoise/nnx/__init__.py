@@ -1,6 +1,7 @@
 """jaxnoise as `flax.nnx` layers."""
 
 from jaxnoise.nnx._activation import RReLU
+from jaxnoise.nnx._attention import dot_product_attention
 from jaxnoise.nnx._cells import GRUCell, LSTMCell
 from jaxnoise.nnx._dropout import AlphaDropout, Dropout, FeatureAlphaDropout
 from jaxnoise.nnx._embed import Embed
@@ -52,6 +53,7 @@ __all__ = [
     "TokenDropout",
     "UniformNoise",
     "VariationalDense",
+    "dot_product_attention",
     "replace_dropout",
 ]
 

@@ -1,6 +1,7 @@
 """The table of cases: one row a function, every law over every row."""
 
 import jax
+import jax.numpy as jnp
 
 import jaxnoise as jn
 from jaxnoise.testing._case import Case
@@ -77,8 +78,31 @@ def _masked(key, x, rate):
     return jn.apply_mask(x, mask, rate)
 
 
+def _attended(key, x, rate, **options):
+    """Attention over one key, whose weight is 1: x are the values, one for each head.
+
+    The coins are those of dropout on x.
+    """
+    nothing = jnp.zeros((*x.shape, 1, 1), x.dtype)
+    queries = jnp.moveaxis(nothing, -1, -3)
+    values = jnp.moveaxis(x[..., None, None], -1, -3)
+    y = jn.dot_product_attention(key, queries, queries, values, rate, **options)
+    return y[..., 0, :, 0]
+
+
 CASES = (
     Case("dropout", jn.dropout, **_BERNOULLI, covers=("dropout",)),
+    Case(
+        "dot_product_attention",
+        _attended,
+        **_BERNOULLI,
+        shapes=((3,), (2, 0), (2, 3, 4)),
+        skip={
+            "selection": "0 times a value of nan is nan in a sum",
+            "residuals": "attention keeps its weights and its values",
+        },
+        covers=("dot_product_attention",),
+    ),
     Case(
         "dropout, broadcast_dims",
         lambda key, x, amount: jn.dropout(key, x, amount, broadcast_dims=(1,)),

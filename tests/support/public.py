@@ -7,7 +7,10 @@ from jaxnoise import learned, tree, weights
 
 
 def public_noises():
-    """The names of what takes a key; `leaf_key` only makes another one."""
+    """The names of what takes a key; `leaf_key` only makes another one.
+
+    Attention is in the tables of a transformer, not beside functions of one array.
+    """
     modules = {"": jn, "weights.": weights, "tree.": tree, "learned.": learned}
     noises = {
         prefix + name
@@ -18,4 +21,4 @@ def public_noises():
         and next(iter(inspect.signature(value).parameters)) == "key"
     }
     assert {"dropout", "token_dropout", "tree.mask", "learned.flipout_dense"} <= noises
-    return noises - {"tree.leaf_key"}
+    return noises - {"tree.leaf_key", "dot_product_attention"}

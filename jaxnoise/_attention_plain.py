@@ -1,0 +1,84 @@
+"""Attention with noise, computed as a whole: XLA fuses what it can."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnoise import _attention_scores, _check, _mask, _random
+from jaxnoise._attention_scores import Given, Rules
+
+
+def attend(
+    key: jax.Array,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    rate: _check.Amount,
+    rules: Rules,
+    given: Given,
+    shared: tuple[int, ...],
+    bits: int,
+    drop_keys: bool,
+) -> jax.Array:
+    """The values that each query gets, its weights or its keys dropped."""
+    scores, allowed = _attention_scores.scores(q, k, rules, given)
+    if drop_keys:
+        threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(q), bits)
+        coins = _mask.coins_for(scores, shared, bits)
+        seen = _mask.keep_mask(key, threshold, coins)
+        seen = seen if allowed is None else seen & allowed
+        scores = jnp.where(seen, scores, jnp.asarray(_attention_scores.NEVER))
+        weights = softmax(scores, q.dtype)
+        # a query whose keys are all dropped must not see what it is not allowed to
+        weights = jnp.where(seen, weights, jnp.zeros((), q.dtype))
+        return _attention_scores.mix(weights, v)
+    weights = softmax(scores, q.dtype)
+    return weighted(key, weights, v, rate, shared, bits)
+
+
+def weighted(
+    key: jax.Array,
+    weights: jax.Array,
+    v: jax.Array,
+    rate: _check.Amount,
+    shared: tuple[int, ...],
+    bits: int,
+    mix: Callable[[jax.Array, jax.Array], jax.Array] = _attention_scores.mix,
+) -> jax.Array:
+    """`mix(dropout(key, weights, rate), v)`.
+
+    The backward pass keeps the weights and the coins, not the weights that were
+    dropped, which are the same size again.
+    """
+    if _check.known(rate, 0):
+        return mix(weights, v)
+    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(weights), bits)
+    coins = _mask.coins_for(weights, shared, bits)
+
+    def mixed(drawn, weights, v, keep):
+        return mix(_mask.scale_kept(coins.mask(drawn), weights, keep), v)
+
+    return _mask.applied(mixed, coins.draw(key, threshold), weights, v, keep)
+
+
+def softmax(scores: jax.Array, dtype: Any) -> jax.Array:
+    """Over the last dim, rounded to a dtype; the backward pass keeps the result alone.
+
+    `jax.nn.softmax` would keep it in the dtype of the scores.
+    """
+
+    @jax.custom_jvp
+    def rounded(scores):
+        return jax.nn.softmax(scores, axis=-1).astype(dtype)
+
+    @rounded.defjvp
+    def derivative(primals, tangents):
+        weights = rounded(primals[0])
+        wide = weights.astype(primals[0].dtype)
+        moved = wide * tangents[0]
+        moved = moved - wide * moved.sum(axis=-1, keepdims=True)
+        return weights, moved.astype(dtype)
+
+    return rounded(scores)
