@@ -195,7 +195,7 @@ def test_a_traced_rate_compiles_once_and_has_no_gradient():
 def test_counters_of_two_words(start):
     """Beyond 2^32 elements, where a counter does not fit into one."""
     shape, part = (3, 5, 2**31 - 2), _threefry.Part(start, 2)
-    high, low = _threefry._wide_counters(shape, 2, 1, part, {})
+    high, low = _threefry._wide_counters(shape, 2, 1, part, None)
     row, column = np.arange(15, dtype=np.uint64), np.arange(2, dtype=np.uint64)
     counter = (row[:, None] * np.uint64(shape[-1]) + column + np.uint64(start)) * 2 + 1
     counter = counter.reshape(3, 5, 2)
