@@ -53,7 +53,7 @@ class Operands(NamedTuple):
     k: jax.Array
     v: jax.Array
     given: Given
-    key_data: jax.Array
+    key_data: Any
     threshold: Any
     keep: Any
 

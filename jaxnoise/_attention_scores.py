@@ -45,7 +45,7 @@ class Given(NamedTuple):
     key_lengths: jax.Array | None = None
 
 
-def part_of(x: jax.Array | None, start: Any, size: int, axis: int) -> jax.Array | None:
+def part_of(x: jax.Array | None, start: Any, size: int, axis: int) -> Any:
     """`size` indices of an axis from `start` on; all where it has one."""
     if x is None or x.shape[axis] in (1, size):
         return x

@@ -72,7 +72,7 @@ def _wide_counters(
     shape: Shape, every: int, first: int, part: Part, sharding: Any
 ) -> tuple[jax.Array, jax.Array]:
     """The same as two words (high, low), the number of rows being below 2^32."""
-    drawn, row, stride = (*shape[:-1], part.size), np.uint32(0), 1
+    drawn, row, stride = (*shape[:-1], part.size), jnp.zeros((), np.uint32), 1
     for dim in reversed(range(len(shape) - 1)):
         iota = lax.broadcasted_iota(np.uint32, drawn, dim, out_sharding=sharding)
         row, stride = row + iota * np.uint32(stride), stride * shape[dim]
