@@ -136,11 +136,8 @@ def dot_product_attention(
     if off and size is None and q.ndim <= 4 and v.shape[-1] == q.shape[-1]:
         return _without_noise(q, k, v, rules, given)
     options = (shared, bits, drop == "keys", size)
-    if isinstance(rate, jax.Array):
-        return _attend(key, q, k, v, rate, given, rules=rules, options=options)
-    return _attend_known(
-        key, q, k, v, given, rules=rules, options=options, rate=float(rate)
-    )
+    odds = _attention_plain.odds_of(rate, q, bits)
+    return _attend(key, q, k, v, odds, given, rules=rules, options=options)
 
 
 def _checked_operands(q, k, v):
@@ -274,13 +271,8 @@ def _without_noise(q, k, v, rules, given):
 
 
 @functools.partial(jax.jit, static_argnames=["rules", "options"])
-def _attend(key, q, k, v, rate, given, *, rules, options):
-    return _computed(key, q, k, v, rate, given, rules, *options)
-
-
-@functools.partial(jax.jit, static_argnames=["rules", "options", "rate"])
-def _attend_known(key, q, k, v, given, *, rules, options, rate):
-    return _computed(key, q, k, v, rate, given, rules, *options)
+def _attend(key, q, k, v, odds, given, *, rules, options):
+    return _computed(key, q, k, v, odds, given, rules, *options)
 
 
 def _computed(
@@ -288,7 +280,7 @@ def _computed(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    rate: _check.Amount,
+    odds: _attention_plain.Odds | None,
     given: Given,
     rules: Rules,
     shared: tuple[int, ...],
@@ -298,15 +290,15 @@ def _computed(
 ) -> jax.Array:
     if size is None:
         y = _attention_plain.attend(
-            key, q, k, v, rate, rules, given, shared, bits, drop_keys
+            key, q, k, v, odds, rules, given, shared, bits, drop_keys
         )
     else:
         coins = None
-        if not _check.known(rate, 0):
+        if odds is not None:
             shape = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])
             coins = _mask.Coins(shape, shared, bits, _sharding_of_weights(q))
         y = _attention_blocked.attend(
-            key, q, k, v, rate, rules, given, coins, drop_keys, size
+            key, q, k, v, odds, rules, given, coins, drop_keys, size
         )
     if given.query_lengths is not None:
         shape = (1,) * (q.ndim - 3) + (q.shape[-3], 1, 1)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise import _attention_scores, _check, _mask, _random, _threefry
+from jaxnoise import _attention_scores, _mask, _random, _threefry
 from jaxnoise._attention_scores import Given, Rules
 
 
@@ -63,7 +63,7 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    rate: _check.Amount,
+    odds: tuple[Any, Any] | None,
     rules: Rules,
     given: Given,
     coins: _mask.Coins | None,
@@ -73,8 +73,8 @@ def attend(
     """The values that each query gets, its weights or its keys dropped."""
     keys = k.shape[-3]
     size = min(size, keys)
-    bits = 32 if coins is None else coins.bits
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(q), bits)
+    one = np.ones((), _random.wide_dtype(q))
+    threshold, keep = (np.uint32(0), one) if odds is None else odds
     implementation = jax.random.key_impl(key)
     plan = Plan(rules, coins, drop_keys, implementation, keys, size)
     k, v = (_padded(x, size, -3) for x in (k, v))
@@ -127,7 +127,7 @@ def _forward(plan, operands):
 
 def _start(q, v):
     """The carry before the first block, with the types that it has after it."""
-    wide = jnp.promote_types(q.dtype, np.float32)
+    wide = _random.wide_dtype(q)
     nothing = jnp.zeros_like(q[..., :1], wide)
     sums = jnp.broadcast_to(nothing, (*q.shape[:-1], v.shape[-1]))
     row = jnp.swapaxes(nothing[..., 0], -1, -2)

@@ -44,7 +44,8 @@ def mixed(
     key = _key(key)
     shared = _shared(weights.ndim, broadcast_dropout, broadcast_dims)
     bits = _check.bits(_NAME, bits, rate)
-    return _attention_plain.weighted(key, weights, value, rate, shared, bits, mix)
+    odds = _attention_plain.odds_of(rate, weights, bits)
+    return _attention_plain.weighted(key, weights, value, odds, shared, bits, mix)
 
 
 def _key(key: Any) -> jax.Array:

@@ -9,13 +9,24 @@ import jax.numpy as jnp
 from jaxnoise import _attention_scores, _check, _mask, _random
 from jaxnoise._attention_scores import Given, Rules
 
+# the threshold of a coin, and the probability of keeping: arguments, so that a new rate
+# does not compile again
+Odds = tuple[Any, Any]
+
+
+def odds_of(rate: _check.Amount, x: jax.Array, bits: int) -> Odds | None:
+    """Those of a rate for weights of the dtype of `x`; None if it is known to be 0."""
+    if _check.known(rate, 0):
+        return None
+    return _random.keep_threshold(rate, _random.wide_dtype(x), bits)
+
 
 def attend(
     key: jax.Array,
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    rate: _check.Amount,
+    odds: Odds | None,
     rules: Rules,
     given: Given,
     shared: tuple[int, ...],
@@ -24,10 +35,9 @@ def attend(
 ) -> jax.Array:
     """The values that each query gets, its weights or its keys dropped."""
     scores, allowed = _attention_scores.scores(q, k, rules, given)
-    if drop_keys:
-        threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(q), bits)
+    if drop_keys and odds is not None:
         coins = _mask.coins_for(scores, shared, bits)
-        seen = _mask.keep_mask(key, threshold, coins)
+        seen = _mask.keep_mask(key, odds[0], coins)
         seen = seen if allowed is None else seen & allowed
         scores = jnp.where(seen, scores, jnp.asarray(_attention_scores.NEVER))
         weights = softmax(scores, q.dtype)
@@ -35,26 +45,26 @@ def attend(
         weights = jnp.where(seen, weights, jnp.zeros((), q.dtype))
         return _attention_scores.mix(weights, v)
     weights = softmax(scores, q.dtype)
-    return weighted(key, weights, v, rate, shared, bits)
+    return weighted(key, weights, v, odds, shared, bits)
 
 
 def weighted(
     key: jax.Array,
     weights: jax.Array,
     v: jax.Array,
-    rate: _check.Amount,
+    odds: Odds | None,
     shared: tuple[int, ...],
     bits: int,
     mix: Callable[[jax.Array, jax.Array], jax.Array] = _attention_scores.mix,
 ) -> jax.Array:
-    """`mix(dropout(key, weights, rate), v)`.
+    """`mix(dropout(key, weights, rate), v)`, without noise if there are no odds.
 
     The backward pass keeps the weights and the coins, not the weights that were
     dropped, which are the same size again.
     """
-    if _check.known(rate, 0):
+    if odds is None:
         return mix(weights, v)
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(weights), bits)
+    threshold, keep = odds
     coins = _mask.coins_for(weights, shared, bits)
 
     def mixed(drawn, weights, v, keep):

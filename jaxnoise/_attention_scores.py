@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnoise import _random
+
 # of a key that must not be seen, as in jax.nn: finite, so that a query without any key
 # gets the mean of all values, and not nan
 NEVER = np.float32(-0.7 * np.finfo(np.float32).max)
@@ -65,7 +67,7 @@ def scores(
     `k` holds the keys from `start` on, of `keys` in all; where it goes on beyond them
     scores are -inf. A bias of -inf is a mask.
     """
-    wide = jnp.promote_types(q.dtype, np.float32)
+    wide = _random.wide_dtype(q)
     found = products(q, k, wide) * jnp.asarray(rules.scale, wide)
     size, never = k.shape[-3], jnp.asarray(NEVER, wide)
     allowed = _allowed((1,) * (q.ndim - 2) + (q.shape[-3], size), rules, given, start)
@@ -126,7 +128,7 @@ def collect(weights: jax.Array, x: jax.Array, groups: int, dtype: Any) -> jax.Ar
 def _grouped(x, groups, axis):
     """The heads, at `axis`, as (groups, heads of a group)."""
     place = x.ndim + axis
-    heads = (groups, x.shape[place] // groups)
+    heads = (groups, x.shape[place] // groups if groups else 0)
     return x.reshape(*x.shape[:place], *heads, *x.shape[place + 1 :])
 
 
