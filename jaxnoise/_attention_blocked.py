@@ -206,7 +206,7 @@ def _backward(plan, kept, dy):
 
     zero = jnp.zeros_like(q, wide)
     dq, (dk, dv, dbias) = lax.scan(step, zero, jnp.arange(plan.blocks))
-    if bias is not None:
+    if bias is not None and dbias is not None:
         if bias.shape[-1] == 1:
             dbias = dbias.sum(axis=0)
         else:
