@@ -83,8 +83,7 @@ def _attended(key, x, rate, **options):
 
     The coins are those of dropout on x.
     """
-    nothing = jnp.zeros((*x.shape, 1, 1), x.dtype)
-    queries = jnp.moveaxis(nothing, -1, -3)
+    queries = jnp.moveaxis(jnp.zeros_like(x)[..., None, None], -1, -3)
     values = jnp.moveaxis(x[..., None, None], -1, -3)
     y = jn.dot_product_attention(key, queries, queries, values, rate, **options)
     return y[..., 0, :, 0]
