@@ -128,9 +128,8 @@ def dot_product_attention(
     given = _checked_given(
         bias, mask, query_seq_lengths, key_value_seq_lengths, weights
     )
-    if scale is None:
-        scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
-    rules = Rules(float(scale), bool(is_causal), _checked_window(local_window_size))
+    scale = _checked_scale(scale, q.shape[-1])
+    rules = Rules(scale, bool(is_causal), _checked_window(local_window_size))
     size = _checked_size(block_size, k.shape[-3])
     off = _check.known(rate, 0)
     if off and size is None and q.ndim <= 4 and v.shape[-1] == q.shape[-1]:
@@ -138,6 +137,18 @@ def dot_product_attention(
     options = (shared, bits, drop == "keys", size)
     odds = _attention_plain.odds_of(rate, q, bits)
     return _attend(key, q, k, v, odds, given, rules=rules, options=options)
+
+
+def _checked_scale(scale: Any, depth: int) -> float:
+    if scale is None:
+        return 1 / math.sqrt(depth) if depth else 1.0
+    number = _check.finite(_NAME, "scale", scale)
+    if isinstance(number, jax.Array):
+        raise TypeError(
+            f"{_NAME}: scale must be a number that is known when the function is "
+            f"traced, got {_shown.shown(scale)}. Multiply q by it instead."
+        )
+    return number
 
 
 def _checked_operands(q, k, v):

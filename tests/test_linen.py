@@ -23,9 +23,10 @@ def test_every_noise_has_a_layer():
     from jaxnoise.testing import CASES
 
     pure = {name for case in CASES for name in case.covers}
-    # the halves of dropout, what belongs to Embed, and an activation, which is never
-    # off: RReLU has tests of its own
-    pure -= {"dropout_mask", "apply_mask", "embedding_dropout", "rrelu"}
+    # the halves of dropout, what belongs to Embed, a function for the attention layers
+    # of flax, and an activation, which is never off: RReLU has tests of its own
+    pure -= {"dropout_mask", "apply_mask", "embedding_dropout"}
+    pure -= {"dot_product_attention", "rrelu"}
     assert {f.__name__ for f in FUNCTIONS.values()} == pure
     assert all(hasattr(module, name) for module in (jnn, jnx) for name in LAYERS)
 

@@ -77,6 +77,9 @@ X = np.ones((2, 3, 4), np.float32)
 KERNEL = np.ones((4, 4), np.float32)
 GOOD = {
     "x": X,
+    "q": X[:, :, None],
+    "k": X[:, :, None],
+    "v": X[:, :, None],
     "ids": np.ones((2, 3), np.int32),
     "table": KERNEL,
     "embeddings": X,
