@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import jaxnoise as jn
+import jaxnoise.linen as jnn
+import jaxnoise.nnx as jnx
 from jaxnoise import learned, losses, tree, weights
 from jaxnoise.testing import CASES
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
@@ -137,6 +139,12 @@ def test_docstrings_say_what_a_traced_amount_does(module):
             assert re.search(rf"a known {amount}", text), f"{name}: {amount}"
             seen += 1
     assert seen
+
+
+def test_docs_say_what_rate_1_does():
+    """It is legal, and often meant as 1 %."""
+    for noise in (jn.dropout, jnn.Dropout, jnx.Dropout):
+        assert "1 % is 0.01" in " ".join((inspect.getdoc(noise) or "").split())
 
 
 NAMES = [name for case in (*CASES, *WEIGHT_CASES) for name in case.covers]

@@ -168,6 +168,12 @@ def test_what_flax_does_with_a_linen_module(name):
     assert {path[-1].key for path, _ in paths} <= methods
     bound = jax.eval_shape(lambda v, x: layer.bind(v, rngs=KEYS)(x), variables, x)
     assert shape(bound) == shape(expected)
+
+    def in_nnx(x):
+        bridged = nnx.bridge.ToNNX(layer, rngs=nnx.Rngs(0, dropout=1))
+        return nnx.bridge.lazy_init(bridged, x)(x)
+
+    assert shape(jax.eval_shape(in_nnx, x)) == shape(expected)
     table = nn.tabulate(layer, KEYS, console_kwargs={"width": 200})(
         jnp.zeros(x.shape, x.dtype)
     )
