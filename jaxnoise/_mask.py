@@ -39,25 +39,21 @@ class Coins(NamedTuple):
 
     def draw(self, key: jax.Array, threshold: Any) -> jax.Array:
         """The coins in the form in which they are kept, and which `mask` expands."""
-        placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
         if self.bits < 32:
-            thin = self._thin(placed)
-            drawn = _packed.draw(key, threshold, *thin[:1], self.bits, *thin[1:])
+            shape, placed = self._thin()
+            drawn = _packed.draw(key, threshold, shape, self.bits, placed)
         elif self.shared:
             # one coin is for many elements: XLA for CPU would toss it for each
-            drawn = _wall.materialised(
-                lambda k, t: self._bernoulli(k, t, placed), key, threshold
-            )
+            drawn = _wall.materialised(self._bernoulli, key, threshold)
         else:
-            drawn = self._bernoulli(key, threshold, placed)
+            drawn = self._bernoulli(key, threshold)
         return checkpoint_name(drawn, NAME)
 
     def mask(self, drawn: jax.Array) -> jax.Array:
         """Bool, True = kept, of `mask_shape`."""
         if self.bits == 32:
             return drawn
-        placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
-        mask = _packed.unpack(drawn, *self._thin(placed))
+        mask = _packed.unpack(drawn, *self._thin())
         return lax.expand_dims(mask, self.shared)
 
     def mask_of_part(
@@ -70,9 +66,8 @@ class Coins(NamedTuple):
         """
         if self.mask_shape[-1] == 1:  # one coin for all parts
             return keep_mask(key, threshold, self)
-        placed = _sharding.aligned(self.sharding, self.shape, self.mask_shape)
-        thin = self._thin(placed)
-        if not _random.counts_blocks(key) or len(thin[0]) < 2:
+        shape, placed = self._thin()
+        if not _random.counts_blocks(key) or len(shape) < 2:
             whole = keep_mask(key, threshold, self)
             padding = [(0, 0)] * (whole.ndim - 1) + [(0, -whole.shape[-1] % part.size)]
             whole = jnp.pad(whole, padding)
@@ -80,22 +75,27 @@ class Coins(NamedTuple):
 
         def draw(key, threshold):
             if self.bits == 32:
-                bits = _random.part_bits(key, self.mask_shape, part, placed)
+                bits = _random.part_bits(key, self.mask_shape, part, self._placed())
                 return (bits >> np.uint32(9)) < threshold
-            return _packed.draw(key, threshold, thin[0], self.bits, thin[1], part)
+            return _packed.draw(key, threshold, shape, self.bits, placed, part)
 
         if self.bits == 32:
             return _wall.kept(_wall.materialised(draw, key, threshold))
         drawn = draw(key, threshold)
-        shape = (*thin[0][:-1], part.size)
-        return lax.expand_dims(_packed.unpack(drawn, shape, thin[1]), self.shared)
+        mask = _packed.unpack(drawn, (*shape[:-1], part.size), placed)
+        return lax.expand_dims(mask, self.shared)
 
-    def _bernoulli(self, key, threshold, placed):
-        bits = _random.random_bits(key, self.mask_shape, placed)
+    def _bernoulli(self, key, threshold):
+        bits = _random.random_bits(key, self.mask_shape, self._placed())
         return (bits >> np.uint32(9)) < threshold
 
-    def _thin(self, placed):
-        """Shape and sharding without the shared dims."""
+    def _placed(self):
+        """The sharding of the mask."""
+        return _sharding.aligned(self.sharding, self.shape, self.mask_shape)
+
+    def _thin(self):
+        """Shape and sharding of the mask without the shared dims."""
+        placed = self._placed()
         own = [dim for dim in range(len(self.shape)) if dim not in self.shared]
         shape = tuple(self.shape[dim] for dim in own)
         return shape, None if placed is None else _sharding.of_dims(placed, own)
