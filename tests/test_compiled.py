@@ -268,28 +268,25 @@ def some_rows(table, cycles=7):
     ]
 
 
-def test_rows_are_kept_until_something_else_would_make_them(tmp_path, monkeypatch):
+def test_rows_are_kept_until_their_program_changes(tmp_path, monkeypatch):
     table = cli.tables()[0]
     results = results_in(tmp_path)
     for row in some_rows(table):
-        results.add(row)
+        results.add(row, ["a program"])
     results.save(cli.tables())
+
+    def found(texts, results):
+        return [results.find(table, name, texts) for name in table.programs]
+
     again = results_in(tmp_path)
-    assert again.ordered(cli.tables()) == some_rows_with_source(results, table)
-    assert all(again.find(table, name) for name in table.programs)
+    assert found(["a program"], again) == again.ordered(cli.tables())
+    assert [row | {"made_of": None} for row in again.rows.values()] == [
+        row | {"made_of": None} for row in some_rows(table)
+    ]
+    assert not any(found(["a program", "another for four"], again))
     monkeypatch.setitem(again.versions, "jax", "0.0.0")
-    assert not any(again.find(table, name) for name in table.programs)
+    assert not any(found(["a program"], again))
     assert not results_in(tmp_path, "h100").rows
-
-
-def some_rows_with_source(results, table):
-    return [row | {"source": results.source(row["row"])} for row in some_rows(table)]
-
-
-def test_what_ours_are_made_of_is_the_library_too():
-    results = results_in(None)
-    assert results.source("flax.linen") == results.source("jax.random")
-    assert results.source("jaxnoise") != results.source("flax.linen")
 
 
 @pytest.mark.parametrize("cycles", [0, 7])
@@ -299,12 +296,12 @@ def test_report(tmp_path, cycles):
     tables = [t for t in cli.tables() if "dropout bfloat16" in t.name]
     for table in tables:
         for row in some_rows(table, cycles):
-            results.add(row)
+            results.add(row, [])
     rows = results.ordered(cli.tables())
     text = _report.markdown(results, rows)
     said = _report.WHAT if cycles else _report.NO_CYCLES
     parts = text.split("\n\n")
-    assert "other code" not in text
+    assert "earlier run" not in text
     for before, part in pairwise(parts):
         lines = part.strip().splitlines()
         if lines and lines[0].startswith("|"):
@@ -317,8 +314,8 @@ def test_report(tmp_path, cycles):
     assert "| 2 all-reduce |" in text and "| none |" in text
     cli._plot.write(results, rows)
     assert imread(results.path("png")).std() > 0.01
-    results.rows[tables[0].name, third]["source"] = "another"
-    assert "1 rows were made by other code" in _report.markdown(results, rows)
+    results.confirmed.remove((tables[0].name, third))
+    assert "1 rows are of an earlier run" in _report.markdown(results, rows)
 
 
 def test_without_a_compiler_the_command_says_how_to_get_it(monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Compile noise for a device that need not be there, and say what it costs on it.
 
 Prints a table for each case. A run of everything writes Markdown, JSON and a picture to
-benchmarks/results, and does again only what other code or other versions made; a part
+benchmarks/results, and compiles again only the programs that are not the same; a part
 of it does so where --out says. Nothing is run on the device, and no time is measured.
 """
 
@@ -18,7 +18,7 @@ import jax
 from benchmarks.compiled import _plot, _recurrent, _report, _tables, _transformer
 from benchmarks.compiled._programs import cost
 from benchmarks.compiled._results import Results, Row
-from benchmarks.compiled._tables import Table
+from benchmarks.compiled._tables import Program, Table
 from benchmarks.compiled._targets import TARGETS, Chips
 from jaxnoise.testing._hlo import collectives
 
@@ -64,11 +64,13 @@ def run(table: Table, chips: Chips, results: Results, wanted: list[str]) -> int:
         # what the others are compared with is always wanted
         if wanted and name not in (table.base, table.peer, *wanted):
             continue
-        found = results.find(table, name)
         try:
+            program = table.programs[name]()
+            texts = lowered(program, chips)
+            found = results.find(table, name, texts)
             if found is None:
-                found = compiled(table, name, chips)
-                results.add(found)
+                found = compiled(table, name, program, chips)
+                results.add(found, texts)
                 results.save(tables())
         except Exception:
             failures += 1
@@ -82,9 +84,18 @@ def run(table: Table, chips: Chips, results: Results, wanted: list[str]) -> int:
     return failures
 
 
-def compiled(table: Table, name: str, chips: Chips) -> Row:
+def lowered(program: Program, chips: Chips) -> list[str]:
+    """What goes into the compiler: for one chip, and for four."""
+    texts = [chips.lower(program.function, program.arguments).as_text()]
+    split = program.smaller or program
+    if split.specs is not None:
+        on_four = chips.lower(split.function, split.arguments, split.specs)
+        texts.append(on_four.as_text())
+    return texts
+
+
+def compiled(table: Table, name: str, program: Program, chips: Chips) -> Row:
     """What one program costs on one chip, and what it sends on four."""
-    program = table.programs[name]()
     on_one = chips.compile(program.function, program.arguments)
     found = cost(on_one.text, program.trips)
     row = {

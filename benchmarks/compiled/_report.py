@@ -141,6 +141,7 @@ def markdown(results: Results, rows: list[Row]) -> str:
         "## Tables",
         *map(table, grouped(rows)),
     ]
-    if stale := sum(not results.is_current(row) for row in rows):
-        parts.insert(3, f"{stale} rows were made by other code or other versions.")
+    places = {(row["table"], row["row"]) for row in rows}
+    if older := len(places - results.confirmed):
+        parts.insert(3, f"{older} rows are of an earlier run, and were not made again.")
     return "\n\n".join(parts) + "\n"

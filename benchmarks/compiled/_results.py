@@ -1,10 +1,9 @@
-"""Rows that are kept between runs, each with what it was made from."""
+"""Rows that are kept between runs, each with a digest of what it was made of."""
 
 import datetime
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,8 @@ from typing import Any
 from benchmarks.compiled._tables import Table
 from benchmarks.compiled._targets import Target
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("jax", "jaxlib", "flax")
-# what decides of a row beside the library
-MADE_BY = (
-    *("benchmarks/_cases.py", "benchmarks/_formulas.py", "benchmarks/_peers.py"),
-    *("benchmarks/_uncommon.py", "benchmarks/recurrent.py"),
-    *(f"benchmarks/compiled/_{name}.py" for name in ("programs", "tables", "targets")),
-    *(f"benchmarks/compiled/_{name}.py" for name in ("transformer", "recurrent")),
-)
+COUNTED_BY = Path(__file__).with_name("_programs.py")
 
 Row = dict[str, Any]
 
@@ -33,6 +25,7 @@ class Results:
         self.versions = {p: version(p) for p in (*PACKAGES, *target.wheels)}
         self.date = datetime.date.today().isoformat()
         self.rows: dict[tuple[str, str], Row] = {}
+        self.confirmed: set[tuple[str, str]] = set()  # by this run
         if folder is not None and self.path("json").exists():
             saved = json.loads(self.path("json").read_text("utf-8"))
             self.rows = {(row["table"], row["row"]): row for row in saved["rows"]}
@@ -41,23 +34,25 @@ class Results:
         assert self.folder is not None
         return self.folder / f"compiled-{self.target.name}.{suffix}"
 
-    def find(self, table: Table, name: str) -> Row | None:
-        """The row, if the same code and versions made it."""
+    def find(self, table: Table, name: str, texts: Iterable[str]) -> Row | None:
+        """The row, if the same programs, versions and counts made it.
+
+        `texts` are the programs as they go into the compiler.
+        """
         row = self.rows.get((table.name, name))
-        return row if row is not None and self.is_current(row) else None
+        if row is None or row.get("made_of") != self.made_of(texts):
+            return None
+        self.confirmed.add((table.name, name))
+        return row
 
-    def is_current(self, row: Row) -> bool:
-        return row["source"] == self.source(row["row"])
+    def made_of(self, texts: Iterable[str]) -> str:
+        whole = [*texts, COUNTED_BY.read_text("utf-8"), str(self.versions)]
+        return hashlib.sha256("\0".join(whole).encode()).hexdigest()[:16]
 
-    def source(self, name: str) -> str:
-        """What a row is made of: versions, the code here, and for ours the library."""
-        patterns = list(MADE_BY) + ["jaxnoise/**/*.py"] * name.startswith("jaxnoise")
-        text = " ".join([*map(_digest, patterns), *map(str, self.versions.items())])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def add(self, row: Row) -> None:
-        row["source"] = self.source(row["row"])
-        self.rows[row["table"], row["row"]] = row
+    def add(self, row: Row, texts: Iterable[str]) -> None:
+        place = row["table"], row["row"]
+        self.rows[place] = row | {"made_of": self.made_of(texts)}
+        self.confirmed.add(place)
 
     def ordered(self, tables: Iterable[Table]) -> list[Row]:
         """The rows of these tables, in their order."""
@@ -76,12 +71,3 @@ class Results:
             "rows": self.ordered(tables),
         }
         self.path("json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-
-
-@cache
-def _digest(pattern: str) -> str:
-    """Of files of the project."""
-    digest = hashlib.sha256()
-    for path in sorted(ROOT.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -96,13 +96,13 @@ class Chips:
     def four(self) -> Mesh:
         return Mesh(np.array(self.devices[:4]).reshape(2, 2), AXES)
 
-    def compile(
+    def lower(
         self,
         function: Callable[..., Any],
         arguments: Any,
         specs: Any = None,
-    ) -> Compiled:
-        """Compile for one chip, or for four where there are specs for the arguments.
+    ) -> jax.stages.Lowered:
+        """The program for one chip, or for four where `specs` split the arguments.
 
         `arguments` are arrays or what `jax.eval_shape` makes of them, `specs` a tree of
         `PartitionSpec` with a leaf for each.
@@ -117,9 +117,18 @@ class Chips:
             arguments,
             specs,
         )
-        jax.clear_caches()  # each is compiled as if it were the first
+        return jax.jit(function).lower(*placed)
+
+    def compile(
+        self,
+        function: Callable[..., Any],
+        arguments: Any,
+        specs: Any = None,
+    ) -> Compiled:
+        """Lower and compile as if it were the first program of this process."""
+        jax.clear_caches()
         start = time.perf_counter()
-        program = jax.jit(function).lower(*placed).compile()
+        program = self.lower(function, arguments, specs).compile()
         seconds = time.perf_counter() - start
         text, memory = program.as_text(), program.memory_analysis()
         if text is None or memory is None:
