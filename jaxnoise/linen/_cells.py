@@ -16,7 +16,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jax.typing import ArrayLike
 
-from jaxnoise import recurrent
+from jaxnoise import _integers, recurrent
 from jaxnoise.linen._noise_layer import told
 from jaxnoise.linen._wrapper import split
 from jaxnoise.recurrent._layer import CellLayer, rates
@@ -47,6 +47,7 @@ class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
 
     def __post_init__(self):
         rates(self)
+        _integers.count(type(self).__name__, "features", self.__dict__["features"])
         super().__post_init__()
 
     # flax wraps the methods that a module has itself, not those of a plain class

@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check
+from jaxnoise import _arrays, _check, _integers
 from jaxnoise._text import look_up
 
 
@@ -44,6 +44,8 @@ class Embed(nn.Embed):
 
     def __post_init__(self):
         _check.rate("Embed", self.rate)
+        _integers.count("Embed", "num_embeddings", self.num_embeddings)
+        _integers.count("Embed", "features", self.features)
         super().__post_init__()
 
     def __call__(
@@ -72,4 +74,4 @@ class Embed(nn.Embed):
             key = self.make_rng(self.rng_collection) if rng is None else rng
             table = jn.embedding_dropout(key, table, self.rate, bits=self.bits)
         (table,) = self.promote_dtype(table, dtype=self.dtype, inexact=False)
-        return look_up("Embed", table, inputs)
+        return look_up("Embed", table, _arrays.array("Embed", "inputs", inputs))

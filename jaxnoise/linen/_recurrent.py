@@ -9,10 +9,10 @@ import numpy as np
 from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
 
-from jaxnoise import _sharding
+from jaxnoise import _arrays, _sharding
 from jaxnoise.linen._cells import NoiseCell
 from jaxnoise.linen._noise_layer import merged
-from jaxnoise.linen._wrapper import drawn, expected, told_by
+from jaxnoise.linen._wrapper import check_cell, drawn, expected, told_by
 from jaxnoise.recurrent._layer import noisy
 from jaxnoise.recurrent._sequence import of_step, over_time, where
 
@@ -58,6 +58,10 @@ class RNN(nn.RNN):
     rng_collection: str = "dropout"
     forward_mode: bool = False
 
+    def __post_init__(self):
+        check_cell("RNN", self.cell)
+        super().__post_init__()
+
     def __call__(
         self,
         inputs: jax.Array,
@@ -94,6 +98,7 @@ class RNN(nn.RNN):
           TypeError: noise for a cell without noise.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
+        inputs = _arrays.array("RNN", "inputs", inputs)
 
         def run(xs, lengths):
             carry = initial_carry

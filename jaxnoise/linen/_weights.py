@@ -15,7 +15,7 @@ from flax.linen.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _integers, _layer, weights
+from jaxnoise import _arrays, _check, _dense, _integers, _layer, weights
 from jaxnoise.linen._noise_layer import merged
 
 Parameters = Mapping[str, Any]
@@ -98,7 +98,7 @@ class DenseLayer(nn.Module, kw_only=True):
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
         off = merged(self, deterministic)
-        array = jnp.asarray(inputs)
+        array = _arrays.array(type(self).__name__, "inputs", inputs)
         parameters = self._parameters(array.shape[-1])
         kernel, bias = parameters["kernel"], parameters["bias"]
         x = array.astype(canonicalize_dtype(array, kernel, bias, dtype=self.dtype))

@@ -28,7 +28,7 @@ class Wrapper(nn.RNNCellBase):
     cell: nn.RNNCellBase
 
     def __post_init__(self):
-        _check_cell(type(self).__name__, self.cell)
+        _check_inside(type(self).__name__, self.cell)
         rates(self)
         super().__post_init__()
 
@@ -146,15 +146,24 @@ def _is_ours(cell):
     return hasattr(type(cell), "expected_noise")
 
 
-def _check_cell(name, cell):
+def check_cell(name: str, cell: Any, mend: str = ""):
+    """Refuse what is no cell of linen."""
     if not isinstance(cell, nn.RNNCellBase):
         is_class = isinstance(cell, type)
         kind = f"{cell} itself" if is_class else f"a value of {type(cell)}"
         raise TypeError(
             f"{name}: cell must be a flax.linen.RNNCellBase, such as "
-            f"jaxnoise.linen.LSTMCell(4), got {kind}. The wrapper goes around the "
-            f"cell, and the RNN around the wrapper: RNN({name}(cell))."
+            f"jaxnoise.linen.LSTMCell(4), got {kind}.{mend}"
         )
+
+
+def _check_inside(name, cell):
+    order = f"RNN({name}(cell))"
+    check_cell(
+        name,
+        cell,
+        f" The wrapper goes around the cell, and the RNN around the wrapper: {order}.",
+    )
     if told_by(cell) is not None:
         raise ValueError(
             f"{name}: deterministic of the cell inside must be None, got "

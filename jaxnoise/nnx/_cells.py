@@ -12,7 +12,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer, PromoteDtypeFn
 from jax.typing import ArrayLike
 
-from jaxnoise import recurrent
+from jaxnoise import _integers, recurrent
 from jaxnoise.nnx._signature import ConstructorSignature
 from jaxnoise.recurrent._layer import RATES, CellLayer, rates
 
@@ -53,6 +53,13 @@ class NoiseCell(CellLayer):
 
     def told(self: Any, at_call: bool | None) -> bool | None:
         return self.deterministic if at_call is None else at_call
+
+    def _widths(self, in_features: int, hidden_features: int) -> tuple[int, int]:
+        """Both as they are, checked before flax prints them at length."""
+        name = type(self).__name__
+        _integers.count(name, "in_features", in_features)
+        _integers.count(name, "hidden_features", hidden_features)
+        return in_features, hidden_features
 
     def _keep(self, arguments):
         """Keep those arguments of a constructor, its `locals()`, that are of noise."""
@@ -112,7 +119,7 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
         rngs: nnx.Rngs,
         **options: Unpack[CellOptions],
     ):
-        sizes = in_features, hidden_features
+        sizes = self._widths(in_features, hidden_features)
         nnx.LSTMCell.__init__(self, *sizes, rngs=rngs, **options)
         self._keep(locals())
 
@@ -176,7 +183,7 @@ class GRUCell(NoiseCell, nnx.GRUCell):
         rngs: nnx.Rngs,
         **options: Unpack[CellOptions],
     ):
-        sizes = in_features, hidden_features
+        sizes = self._widths(in_features, hidden_features)
         nnx.GRUCell.__init__(self, *sizes, rngs=rngs, **options)
         self._keep(locals())
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check, _layer
+from jaxnoise import _check, _integers, _layer
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, merged
 
 
@@ -28,7 +28,7 @@ class Dropout(NoiseLayer):
         bits: int = 32,
         **options: Unpack[Options],
     ):
-        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.rate, self.broadcast_dims = rate, _integers.items(broadcast_dims)
         self.bits = bits
         super().__init__(**options)
 
@@ -81,7 +81,7 @@ class AlphaDropout(NoiseLayer):
         bits: int = 32,
         **options: Unpack[Options],
     ):
-        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.rate, self.broadcast_dims = rate, _integers.items(broadcast_dims)
         self.bits = bits
         super().__init__(**options)
 

@@ -9,7 +9,7 @@ from flax.typing import Dtype, Initializer, PromoteDtypeFn
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check
+from jaxnoise import _arrays, _check, _integers
 from jaxnoise._text import look_up
 from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 
@@ -64,6 +64,8 @@ class Embed(NoiseLayer, nnx.Embed):
         **options: Unpack[EmbedOptions],
     ):
         _check.rate("Embed", rate)
+        _integers.count("Embed", "num_embeddings", num_embeddings)
+        _integers.count("Embed", "features", features)
         self.rate, self.bits = rate, bits
         nnx.Embed.__init__(self, num_embeddings, features, rngs=rngs, **options)
         # after the table, which is then that of flax for the same rngs; noise may still
@@ -102,4 +104,4 @@ class Embed(NoiseLayer, nnx.Embed):
                 self._key(rngs), table, self.rate, bits=self.bits
             )
         (table,) = self.promote_dtype((table,), dtype=self.dtype, inexact=False)
-        return look_up("Embed", table, inputs)
+        return look_up("Embed", table, _arrays.array("Embed", "inputs", inputs))

@@ -6,6 +6,7 @@ from typing import Unpack
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
+from jaxnoise import _integers
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
 
@@ -24,7 +25,7 @@ class SaltAndPepper(NoiseLayer):
         broadcast_dims: Sequence[int] = (),
         **options: Unpack[Options],
     ):
-        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.rate, self.broadcast_dims = rate, _integers.items(broadcast_dims)
         self.low, self.high, self.salt_vs_pepper = low, high, salt_vs_pepper
         super().__init__(**options)
 

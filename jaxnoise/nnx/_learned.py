@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, learned
+from jaxnoise import _check, _dense, _integers, learned
 from jaxnoise.learned import _initial
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 from jaxnoise.nnx._weights import DenseLayer, DenseOptions
@@ -57,7 +57,7 @@ class ConcreteDropout(NoiseLayer):
         super().__init__(**options)
         self.logit_rate = nnx.Param(jnp.asarray(start, jnp.float32))
         self.temperature, self.length_scale = temperature, length_scale
-        self.broadcast_dims = tuple(broadcast_dims)
+        self.broadcast_dims = _integers.items(broadcast_dims)
 
     def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         logit_rate, dims = self.logit_rate[...], {"broadcast_dims": self.broadcast_dims}

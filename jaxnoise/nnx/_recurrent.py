@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack
 import jax
 from flax import nnx
 
-from jaxnoise import recurrent
+from jaxnoise import _arrays, recurrent
 from jaxnoise.nnx._noise_layer import checked_source, key_from, merged
 from jaxnoise.nnx._signature import ConstructorSignature
 from jaxnoise.recurrent._layer import noisy
@@ -71,6 +71,11 @@ class RNN(nnx.RNN):
         forward_mode: bool = False,
         **options: Unpack[RNNOptions],
     ):
+        if not hasattr(cell, "initialize_carry"):
+            raise TypeError(
+                f"RNN: cell must be a cell, such as jaxnoise.nnx.LSTMCell(3, 16, "
+                f"rngs=rngs), got a value of {type(cell)}."
+            )
         carry_rngs = rngs
         if isinstance(rngs, nnx.Rngs) and not _has_stream(rngs, "carry"):
             carry_rngs = True
@@ -135,6 +140,7 @@ class RNN(nnx.RNN):
         wanted = self.return_carry if return_carry is None else return_carry
         cell: Any = self.cell
         rngs = checked_source(self, rngs)
+        inputs = _arrays.array("RNN", "inputs", inputs)
         if not hasattr(cell, "sample_noise"):
             if noise is not None:
                 raise TypeError(

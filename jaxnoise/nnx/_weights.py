@@ -13,7 +13,7 @@ from flax.nnx.nn.dtypes import canonicalize_dtype
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _integers, _layer, _shown, weights
+from jaxnoise import _arrays, _check, _dense, _integers, _layer, _shown, weights
 from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 
 
@@ -98,7 +98,8 @@ class DenseLayer(NoiseLayer):
           ValueError: deterministic is None in both places, or there are no rngs.
           TypeError: rngs is something else.
         """
-        array, (kernel, bias) = jnp.asarray(inputs), self._weights()
+        array = _arrays.array(type(self).__name__, "inputs", inputs)
+        kernel, bias = self._weights()
         x = array.astype(canonicalize_dtype(array, kernel, bias, dtype=self.dtype))
         if merged(self, deterministic) or self.is_off():
             return self.without_noise(x)
@@ -201,8 +202,9 @@ class NoisyDense(DenseLayer):
         **options: Unpack[DenseOptions],
     ):
         _check.magnitude("NoisyDense", "sigma0", sigma0)
+        _integers.count("NoisyDense", "in_features", in_features)
         # a wrong width is told by the base
-        bound = 1 / math.sqrt(max(in_features, 1))
+        bound = 1 / math.sqrt(in_features)
         means = _dense.symmetric_uniform(bound)
         param_dtype = options.get("param_dtype", jnp.float32)
         options["kernel_init"] = options.get("kernel_init") or means
