@@ -59,8 +59,10 @@ def weighted(
 ) -> jax.Array:
     """`mix(dropout(key, weights, rate), v)`, without noise if there are no odds.
 
-    The backward pass keeps the weights and the coins, not the weights that were
-    dropped, which are the same size again.
+    It is the values that are scaled by 1 / (1 - rate): there are fewer of them, and
+    what is left to do on the weights is so little that XLA for TPU fuses it into the
+    matmuls. The backward pass keeps the weights and the coins, not the weights that
+    were dropped, which are the same size again.
     """
     if odds is None:
         return mix(weights, v)
@@ -68,7 +70,8 @@ def weighted(
     coins = _mask.coins_for(weights, shared, bits)
 
     def mixed(drawn, weights, v, keep):
-        return mix(_mask.scale_kept(coins.mask(drawn), weights, keep), v)
+        kept = jnp.where(coins.mask(drawn), weights, jnp.zeros((), weights.dtype))
+        return mix(kept, _mask.scaled(v, keep))
 
     return _mask.applied(mixed, coins.draw(key, threshold), weights, v, keep)
 

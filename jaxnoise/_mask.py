@@ -188,12 +188,16 @@ def _dropped(x):
 
 def scale_kept(mask: jax.Array, x: jax.Array, keep: Any) -> jax.Array:
     """Select, never multiply: a dropped nan or inf is 0, and so is its gradient."""
+    return jnp.where(mask, scaled(x, keep), jnp.zeros((), x.dtype))
+
+
+def scaled(x: jax.Array, keep: Any) -> jax.Array:
+    """`x` / keep, which is `x` where nothing is kept."""
     # nothing is kept where keep is 0, but 1/0 would still reach the gradient
     one = jnp.ones_like(keep)
     # a product, since XLA makes one of a quotient when and only when it sees fit
     scale = one / jnp.where(keep > 0, keep, one)
-    scaled = _random.in_wide(lambda real: real * scale, x)
-    return jnp.where(mask, scaled, jnp.zeros((), x.dtype))
+    return _random.in_wide(lambda real: real * scale, x)
 
 
 _drop = masked(scale_kept)

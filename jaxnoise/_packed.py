@@ -89,10 +89,21 @@ def _bits(packed, axis, size):
     """Bit number i % 8 of what is at i along the axis, or broadcast to it, as bools."""
     shape = [1] * packed.ndim
     shape[axis] = size
-    index = lax.broadcasted_iota(np.uint8, shape, axis)
-    if size != GROUP:
-        index %= np.uint8(GROUP)
-    return (packed >> index) & np.uint8(1) != 0
+
+    def bits(packed):
+        if size == GROUP:  # a constant, and no kernel to compute it
+            bit = 1 << np.arange(GROUP, dtype=packed.dtype).reshape(shape)
+        else:
+            index = lax.broadcasted_iota(packed.dtype, shape, axis) % GROUP
+            bit = lax.full_like(index, 1) << index
+        return packed & bit != 0
+
+    def of_halves(packed):
+        return bits(packed.astype(np.uint16))
+
+    # XLA for TPU fuses what is done to bytes into no matmul, and the expanded mask of
+    # attention would go through memory; XLA for CPU works on more bytes at once
+    return lax.platform_dependent(packed, tpu=of_halves, default=bits)
 
 
 def _axis(shape: Shape) -> int:
