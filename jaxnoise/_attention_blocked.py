@@ -72,7 +72,6 @@ def attend(
 ) -> jax.Array:
     """The values that each query gets, its weights or its keys dropped."""
     keys = k.shape[-3]
-    size = min(size, keys)
     one = np.ones((), _random.wide_dtype(q))
     threshold, keep = (np.uint32(0), one) if odds is None else odds
     implementation = jax.random.key_impl(key)
@@ -91,9 +90,11 @@ def attend(
 
 
 def _padded(x, size, axis):
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (0, -x.shape[axis] % size)
-    return jnp.pad(x, widths) if widths[axis][1] else x
+    # not -length % size, which for a symbol is not known to be the same
+    length, widths = x.shape[axis], [(0, 0)] * x.ndim
+    rest = -(-length // size) * size - length
+    widths[axis] = (0, rest)
+    return x if rest == 0 else jnp.pad(x, widths)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
