@@ -16,10 +16,11 @@ from jaxnoise import (
     _attention_plain,
     _check,
     _dims,
+    _integers,
     _mask,
 )
 from jaxnoise._attention_checks import NAME as _NAME
-from jaxnoise._attention_scores import NEVER, Given, Rules
+from jaxnoise._attention_scores import Given, Rules
 
 
 def dot_product_attention(
@@ -67,7 +68,8 @@ def dot_product_attention(
         gives zeros. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches
         it.
       bias: floating array that is added to the scores and broadcasts to (*batch, heads,
-        queries, keys); where it is -inf a key is not seen.
+        queries, keys). Where it is -inf a key is not seen; keys where it is inf share
+        all the weight equally.
       mask: bool array of such a shape, True where a key is seen.
       scale: of the scores, 1 / sqrt(depth) if None.
       is_causal: whether query t sees keys 0 to t alone.
@@ -123,21 +125,29 @@ def dot_product_attention(
     )
     rules = _attention_checks.rules(scale, is_causal, local_window_size, q.shape[-1])
     size = _attention_checks.block_size(block_size, k.shape[-3])
-    off = _check.known(rate, 0)
-    if off and size is None and q.ndim <= 4 and v.shape[-1] == q.shape[-1]:
+    if _check.known(rate, 0) and size is None and _is_of_jax(q, k, v, rules, given):
         return _without_noise(q, k, v, rules, given)
     options = (shared, bits, drop == "keys", size)
     odds = _attention_plain.odds_of(rate, q, bits)
     return _attend(key, q, k, v, odds, given, rules=rules, options=options)
 
 
+def _is_of_jax(q, k, v, rules, given):
+    """Whether `jax.nn` does it: not float64, nor inf in a bias, nor some shapes."""
+    lengths = (q.shape[-3], k.shape[-3])
+    return (
+        q.dtype != np.float64
+        and given.bias is None
+        and q.ndim <= 4
+        and q.shape[-1] == v.shape[-1]
+        and 0 not in (*q.shape, *k.shape)
+        and (rules.window is None or all(map(_integers.known, lengths)))
+    )
+
+
 @functools.partial(jax.jit, static_argnames="rules")
 def _without_noise(q, k, v, rules, given):
     batch = q.shape[:-3] or (1,)
-    bias, mask = given.bias, given.mask
-    if bias is not None:  # where it is -inf, a mask: else all of -inf would be nan
-        finite = bias > NEVER.astype(bias.dtype)
-        mask = finite if mask is None else finite & mask
     lengths = [
         None if x is None else jnp.broadcast_to(x, batch).astype(np.int32)
         for x in (given.query_lengths, given.key_lengths)
@@ -146,8 +156,7 @@ def _without_noise(q, k, v, rules, given):
         q,
         k,
         v,
-        bias,
-        mask,
+        mask=given.mask,
         scale=rules.scale,
         is_causal=rules.is_causal,
         query_seq_lengths=lengths[0],
