@@ -113,7 +113,7 @@ def dot_product_attention(
     Wei, Zhou, Scheduled DropHead, Findings of EMNLP 2020; Li, Hu, Nie, Han, Jiang, Guo,
     Liu, DropKey, CVPR 2023.
     """
-    key = _check.key(_NAME, key)
+    key = _attention_checks.key(key)
     q, k, v = _attention_checks.operands(q, k, v)
     rate = _check.rate(_NAME, rate)
     weights = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnoise import _arrays, _check, _dims, _integers, _shown
@@ -12,6 +13,17 @@ from jaxnoise._attention_scores import Given, Rules
 NAME = "dot_product_attention"
 
 Shape = tuple[int, ...]
+
+
+def key(value: Any) -> jax.Array:
+    """The key of the noise, which is not that of attention."""
+    if jnp.issubdtype(getattr(value, "dtype", bool), jnp.floating):
+        raise TypeError(
+            f"{NAME}: key must be the PRNG key of the noise, got "
+            f"{_shown.shown(value)}. The keys of attention are k: "
+            f"{NAME}(key, q, k, v, rate)."
+        )
+    return _check.key(NAME, value)
 
 
 def operands(q: Any, k: Any, v: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -29,7 +41,7 @@ def operands(q: Any, k: Any, v: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     if q.ndim < 3 or not q.ndim == k.ndim == v.ndim:
         raise ValueError(
             f"{NAME}: q, k and v must have shapes (*batch, length, heads, depth), "
-            f"{shapes}."
+            f"{shapes}. For one head add a dim: x[..., None, :]."
         )
     if not q.shape[:-3] == k.shape[:-3] == v.shape[:-3]:
         raise ValueError(
@@ -38,15 +50,21 @@ def operands(q: Any, k: Any, v: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         )
     if k.shape[-3:-1] != v.shape[-3:-1]:
         raise ValueError(
-            f"{NAME}: k and v must have the same length and heads, {shapes}."
+            f"{NAME}: k and v must have the same length and heads, {shapes}. Each key "
+            f"has one value."
         )
     if q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"{NAME}: q and k must have the same depth, {shapes}.")
+        raise ValueError(
+            f"{NAME}: q and k must have the same depth, the last dim, {shapes}. "
+            f"Project them to one."
+        )
     if q.shape[-2] != k.shape[-2] and (
         k.shape[-2] == 0 or q.shape[-2] % k.shape[-2] != 0
     ):
         raise ValueError(
-            f"{NAME}: the heads of q must be a multiple of those of k and v, {shapes}."
+            f"{NAME}: the heads of q must be a multiple of those of k and v, {shapes}. "
+            f"Heads are the last dim but one; for (*batch, heads, length, depth) pass "
+            f"jnp.swapaxes(x, -2, -3)."
         )
     return q, k, v
 
@@ -76,10 +94,11 @@ def given(
             value = _integers.integers(NAME, name, value)
             if value.shape != batch and not (batch == () and value.shape == (1,)):
                 raise ValueError(
-                    f"{NAME}: {name} must have the batch shape {batch}, got shape "
-                    f"{value.shape}."
+                    f"{NAME}: {name} must have the batch shape {batch}, one length an "
+                    f"example, got shape {value.shape}. For one length for all pass "
+                    f"jnp.full({batch}, length)."
                 )
-            value = value.reshape(batch)
+            value = value.reshape(batch).astype(np.int32)
         lengths.append(value)
     return Given(bias, mask, *lengths)
 
@@ -89,13 +108,20 @@ def _on_weights(name, value, weights):
     if not _dims.broadcasts(value.shape, weights):
         raise ValueError(
             f"{NAME}: {name} must broadcast to (*batch, heads, queries, keys) = "
-            f"{weights}, got shape {value.shape}."
+            f"{weights}, got shape {value.shape}. Dims are aligned from the last one "
+            f"on; for one that all heads share add it: {name}[..., None, :, :]."
         )
     return value.reshape((1,) * (len(weights) - value.ndim) + value.shape)
 
 
 def rules(scale: Any, is_causal: Any, window: Any, depth: int) -> Rules:
     """What is known when the function is traced, for queries of that depth."""
+    if not isinstance(is_causal, bool | np.bool_):
+        raise TypeError(
+            f"{NAME}: is_causal must be True or False when the function is traced, got "
+            f"{_shown.shown(is_causal)}. For what is traced pass a mask, for example "
+            f"mask=jnp.tri(queries, keys, dtype=bool) | ~causal."
+        )
     return Rules(_scale(scale, depth), bool(is_causal), _window(window))
 
 
@@ -126,9 +152,11 @@ def _window(value):
     if len(sides) != 2 or min(sides) < 0:
         raise ValueError(
             f"{NAME}: local_window_size must be (left, right), at least 0, got "
-            f"{_shown.shown(value)}."
+            f"{_shown.shown(value)}. A number that is no smaller than the length is no "
+            f"limit."
         )
-    return (sides[0], sides[1])
+    # positions are int32, and sums with them
+    return (min(sides[0], 2**30), min(sides[1], 2**30))
 
 
 def block_size(value: Any, keys: Any) -> int | None:

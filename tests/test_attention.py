@@ -129,7 +129,7 @@ def test_what_sees_no_key_gets_the_mean(size):
 
 @pytest.mark.parametrize("size", [None, 3])
 def test_inf_in_the_bias(size):
-    """One key, two keys and all keys of a query; what is seen is not moved by scores."""
+    """One key, two keys and all keys of a query: scores do not move what is seen."""
     head = jnp.zeros((QUERIES, KEYS)).at[1, 2].set(-jnp.inf)
     head = head.at[0, 1].set(jnp.inf).at[3, 1:3].set(jnp.inf).at[4].set(jnp.inf)
     bias = BIAS.at[0, 0].set(head)
@@ -351,6 +351,10 @@ def test_flax_mends(api):
     q = Q[:, :, :2]
     with pytest.raises(ValueError, match="dropout_rng must be a PRNG key"):
         FNS[api](q, K, V, dropout_rate=0.4)
+    with pytest.raises(TypeError, match=r"dropout_rng must be a PRNG key.* got 3"):
+        FNS[api](q, K, V, dropout_rate=0.4, dropout_rng=3)
+    with pytest.raises(TypeError, match="mask must be an array, got 'm'"):
+        FNS[api](q, K, V, mask="m", block_size=3)
     with pytest.raises(ValueError, match="dropout_rate must be in"):
         FNS[api](q, K, V, dropout_rng=jax.random.key(0), dropout_rate=1.5)
     with pytest.raises(ValueError, match="precision must not be given with block_si"):
@@ -358,6 +362,15 @@ def test_flax_mends(api):
 
 
 ERRORS = {
+    "The keys of attention are k: dot": {"key": K},
+    "q, k and v must have shapes (*batch": {"q": Q[0, 0], "k": K[0, 0], "v": V[0, 0]},
+    "pass jnp.swapaxes(x, -2, -3)": {"k": K.swapaxes(1, 2), "v": V.swapaxes(1, 2)},
+    "single key": {"key": jax.random.split(jax.random.key(0))},
+    "is_causal must be True or False when": {"is_causal": MASK},
+    "bits=8, got 0.001": {"rate": 0.001, "bits": 8},
+    "block_size must be an integer": {"block_size": 2.0},
+    "add it: bias[..., None, :, :]": {"bias": BIAS[:, 0]},
+    "pass jnp.full((2,), length)": {"key_value_seq_lengths": 3},
     "q must have a floating": {"q": jnp.ones((2, 5, 4, 3), int)},
     "one dtype": {"v": V.astype(jnp.bfloat16)},
     "(*batch, length, heads, depth)": {"q": Q[0]},
@@ -384,7 +397,21 @@ ERRORS = {
 
 @pytest.mark.parametrize("words", ERRORS)
 def test_errors_name_the_argument(words):
+    arguments = {"key": jax.random.key(0), "q": Q, "k": K, "v": V, "rate": 0.5}
     with pytest.raises((TypeError, ValueError)) as caught:
-        attend(**ERRORS[words])
+        jn.dot_product_attention(**arguments | ERRORS[words])
     assert str(caught.value).startswith("dot_product_attention: ")
-    assert words in str(caught.value)
+    assert words in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["block_size", "is_causal", "local_window_size"])
+def test_what_must_be_known_may_not_be_traced(name):
+    with pytest.raises(TypeError, match=f"{name} must be .* when the function is trac"):
+        jax.jit(lambda value: attend(**{name: value}))(1)
+
+
+def test_any_integer_will_do_for_lengths_and_windows():
+    found = attend(key_value_seq_lengths=np.array([3, 7], np.uint8))
+    expected = attend(mask=np.arange(KEYS) < np.array([3, 7])[:, None, None, None])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(attend(local_window_size=2**40), attend())
