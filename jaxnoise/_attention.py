@@ -1,7 +1,6 @@
 """Attention with dropout on its weights, or on its keys."""
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,18 +11,16 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnoise import (
-    _arrays,
     _attention_blocked,
+    _attention_checks,
     _attention_plain,
     _check,
     _dims,
     _integers,
     _mask,
-    _shown,
 )
-from jaxnoise._attention_scores import NEVER, Given, Rules
-
-_NAME = "dot_product_attention"
+from jaxnoise._attention_checks import NAME as _NAME
+from jaxnoise._attention_scores import Given, Rules
 
 
 def dot_product_attention(
@@ -71,7 +68,8 @@ def dot_product_attention(
         gives zeros. A traced rate is clipped to [0, 1], nan to 1; no gradient reaches
         it.
       bias: floating array that is added to the scores and broadcasts to (*batch, heads,
-        queries, keys); where it is -inf a key is not seen.
+        queries, keys). Where it is -inf a key is not seen; keys where it is inf share
+        all the weight equally.
       mask: bool array of such a shape, True where a key is seen.
       scale: of the scores, 1 / sqrt(depth) if None.
       is_causal: whether query t sees keys 0 to t alone.
@@ -115,154 +113,41 @@ def dot_product_attention(
     Wei, Zhou, Scheduled DropHead, Findings of EMNLP 2020; Li, Hu, Nie, Han, Jiang, Guo,
     Liu, DropKey, CVPR 2023.
     """
-    key = _check.key(_NAME, key)
-    q, k, v = _checked_operands(q, k, v)
+    key = _attention_checks.key(key)
+    q, k, v = _attention_checks.operands(q, k, v)
     rate = _check.rate(_NAME, rate)
     weights = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])
     shared = _dims.normalized(_NAME, "broadcast_dims", broadcast_dims, len(weights))
     bits = _check.bits(_NAME, bits, rate)
-    if not (isinstance(drop, str) and drop in ("weights", "keys")):
-        raise ValueError(
-            f"{_NAME}: drop must be 'weights' or 'keys', got {_shown.shown(drop)}."
-        )
-    given = _checked_given(
+    _attention_checks.drop(drop)
+    given = _attention_checks.given(
         bias, mask, query_seq_lengths, key_value_seq_lengths, weights
     )
-    scale = _checked_scale(scale, q.shape[-1])
-    rules = Rules(scale, bool(is_causal), _checked_window(local_window_size))
-    size = _checked_size(block_size, k.shape[-3])
-    off = _check.known(rate, 0)
-    if off and size is None and q.ndim <= 4 and v.shape[-1] == q.shape[-1]:
+    rules = _attention_checks.rules(scale, is_causal, local_window_size, q.shape[-1])
+    size = _attention_checks.block_size(block_size, k.shape[-3])
+    if _check.known(rate, 0) and size is None and _is_of_jax(q, k, v, rules, given):
         return _without_noise(q, k, v, rules, given)
     options = (shared, bits, drop == "keys", size)
     odds = _attention_plain.odds_of(rate, q, bits)
     return _attend(key, q, k, v, odds, given, rules=rules, options=options)
 
 
-def _checked_scale(scale: Any, depth: int) -> float:
-    if scale is None:
-        return 1 / math.sqrt(depth) if depth else 1.0
-    number = _check.finite(_NAME, "scale", scale)
-    if isinstance(number, jax.Array):
-        raise TypeError(
-            f"{_NAME}: scale must be a number that is known when the function is "
-            f"traced, got {_shown.shown(scale)}. Multiply q by it instead."
-        )
-    return number
-
-
-def _checked_operands(q, k, v):
-    """Queries, keys and values that fit."""
-    q, k, v = (
-        _check.floating(_NAME, x, allow_complex=False, name=name)
-        for name, x in (("q", q), ("k", k), ("v", v))
+def _is_of_jax(q, k, v, rules, given):
+    """Whether `jax.nn` does it: not float64, nor inf in a bias, nor some shapes."""
+    lengths = (q.shape[-3], k.shape[-3])
+    return (
+        q.dtype != np.float64
+        and given.bias is None
+        and q.ndim <= 4
+        and q.shape[-1] == v.shape[-1]
+        and 0 not in (*q.shape, *k.shape)
+        and (rules.window is None or all(map(_integers.known, lengths)))
     )
-    shapes = f"got shapes {q.shape}, {k.shape} and {v.shape}"
-    if not q.dtype == k.dtype == v.dtype:
-        raise TypeError(
-            f"{_NAME}: q, k and v must have one dtype, got {q.dtype}, {k.dtype} and "
-            f"{v.dtype}. Convert them to that of the computation."
-        )
-    if q.ndim < 3 or not q.ndim == k.ndim == v.ndim:
-        raise ValueError(
-            f"{_NAME}: q, k and v must have shapes (*batch, length, heads, depth), "
-            f"{shapes}."
-        )
-    if not q.shape[:-3] == k.shape[:-3] == v.shape[:-3]:
-        raise ValueError(
-            f"{_NAME}: q, k and v must have the same batch dims, {shapes}. Broadcast "
-            f"them first."
-        )
-    if k.shape[-3:-1] != v.shape[-3:-1]:
-        raise ValueError(
-            f"{_NAME}: k and v must have the same length and heads, {shapes}."
-        )
-    if q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"{_NAME}: q and k must have the same depth, {shapes}.")
-    if q.shape[-2] != k.shape[-2] and (
-        k.shape[-2] == 0 or q.shape[-2] % k.shape[-2] != 0
-    ):
-        raise ValueError(
-            f"{_NAME}: the heads of q must be a multiple of those of k and v, {shapes}."
-        )
-    return q, k, v
-
-
-def _checked_given(bias, mask, query_lengths, key_lengths, weights):
-    if bias is not None:
-        bias = _check.floating(_NAME, bias, allow_complex=False, name="bias")
-        bias = _on_weights("bias", bias, weights)
-    if mask is not None:
-        mask = _arrays.array(_NAME, "mask", mask)
-        if mask.dtype != np.bool_:
-            raise TypeError(
-                f"{_NAME}: mask must have dtype bool (True = seen), got {mask.dtype}. "
-                f"Compare it first, for example mask > 0."
-            )
-        mask = _on_weights("mask", mask, weights)
-    batch, lengths = weights[:-3], []
-    named = {
-        "query_seq_lengths": query_lengths,
-        "key_value_seq_lengths": key_lengths,
-    }
-    for name, value in named.items():
-        if value is not None:
-            value = _integers.integers(_NAME, name, value)
-            if value.shape != batch and not (batch == () and value.shape == (1,)):
-                raise ValueError(
-                    f"{_NAME}: {name} must have the batch shape {batch}, got shape "
-                    f"{value.shape}."
-                )
-            value = value.reshape(batch)
-        lengths.append(value)
-    return Given(bias, mask, *lengths)
-
-
-def _on_weights(name, value, weights):
-    """With all dims of the weights."""
-    if not _dims.broadcasts(value.shape, weights):
-        raise ValueError(
-            f"{_NAME}: {name} must broadcast to (*batch, heads, queries, keys) = "
-            f"{weights}, got shape {value.shape}."
-        )
-    return value.reshape((1,) * (len(weights) - value.ndim) + value.shape)
-
-
-def _checked_window(value):
-    if value is None:
-        return None
-    sides = _integers.items(value)
-    sides = sides * 2 if len(sides) == 1 else sides
-    sides = [_integers.integer(_NAME, "local_window_size", side) for side in sides]
-    if len(sides) != 2 or min(sides) < 0:
-        raise ValueError(
-            f"{_NAME}: local_window_size must be (left, right), at least 0, got "
-            f"{_shown.shown(value)}."
-        )
-    return (sides[0], sides[1])
-
-
-def _checked_size(value, keys):
-    """The size of a block, None where all keys are one."""
-    if value is None:
-        return None
-    size = _integers.count(_NAME, "block_size", value)
-    if not _integers.known(keys):
-        raise ValueError(
-            f"{_NAME}: block_size must be None where the number of keys is a symbol, "
-            f"got block_size={size} for {keys} keys. Export one program for each "
-            f"length."
-        )
-    return size if keys else None
 
 
 @functools.partial(jax.jit, static_argnames="rules")
 def _without_noise(q, k, v, rules, given):
     batch = q.shape[:-3] or (1,)
-    bias, mask = given.bias, given.mask
-    if bias is not None:  # where it is -inf, a mask: else all of -inf would be nan
-        finite = bias > NEVER.astype(bias.dtype)
-        mask = finite if mask is None else finite & mask
     lengths = [
         None if x is None else jnp.broadcast_to(x, batch).astype(np.int32)
         for x in (given.query_lengths, given.key_lengths)
@@ -271,8 +156,7 @@ def _without_noise(q, k, v, rules, given):
         q,
         k,
         v,
-        bias,
-        mask,
+        mask=given.mask,
         scale=rules.scale,
         is_causal=rules.is_causal,
         query_seq_lengths=lengths[0],

@@ -72,7 +72,6 @@ def attend(
 ) -> jax.Array:
     """The values that each query gets, its weights or its keys dropped."""
     keys = k.shape[-3]
-    size = min(size, keys)
     one = np.ones((), _random.wide_dtype(q))
     threshold, keep = (np.uint32(0), one) if odds is None else odds
     implementation = jax.random.key_impl(key)
@@ -91,9 +90,11 @@ def attend(
 
 
 def _padded(x, size, axis):
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (0, -x.shape[axis] % size)
-    return jnp.pad(x, widths) if widths[axis][1] else x
+    # not -length % size, which for a symbol is not known to be the same
+    length, widths = x.shape[axis], [(0, 0)] * x.ndim
+    rest = -(-length // size) * size - length
+    widths[axis] = (0, rest)
+    return x if rest == 0 else jnp.pad(x, widths)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -128,7 +129,8 @@ def _forward(plan, operands):
 def _start(q, v):
     """The carry before the first block, with the types that it has after it."""
     wide = _random.wide_dtype(q)
-    nothing = jnp.zeros_like(q[..., :1], wide)
+    # of a sum, since a depth of 0 has no first
+    nothing = jnp.zeros_like(q.sum(axis=-1, keepdims=True), wide)
     sums = jnp.broadcast_to(nothing, (*q.shape[:-1], v.shape[-1]))
     row = jnp.swapaxes(nothing[..., 0], -1, -2)
     return row + _attention_scores.NEVER, row, sums
@@ -195,11 +197,15 @@ def _backward(plan, kept, dy):
             dropped.astype(v.dtype), dy, v.shape[-2], v.dtype
         )
         dscores = weights * (wanted - common)
+        start = index * plan.size
+        pinned = _attention_scores.pinned(operands.given, start, plan.size, wide)
         if allowed is not None:
             dscores = jnp.where(allowed, dscores, 0)
+        if pinned is not None:
+            dscores = jnp.where(pinned, 0, dscores)
         dbias = None if bias is None else _summed_like(dscores, bias)
         dproducts = (dscores * plan.rules.scale).astype(q.dtype)
-        block = _attention_scores.part_of(k, index * plan.size, plan.size, -3)
+        block = _attention_scores.part_of(k, start, plan.size, -3)
         dq = dq + _attention_scores.mix(dproducts, block, wide)
         dk = _attention_scores.collect(dproducts, q, k.shape[-2], k.dtype)
         return dq, (dk, dv, dbias)
@@ -219,10 +225,10 @@ def _backward(plan, kept, dy):
 
 def _joined(blocks, axis):
     """(blocks, ..., size, ...) as (..., blocks * size, ...)."""
-    ndim = blocks.ndim - 1
-    moved = jnp.moveaxis(blocks, 0, ndim + axis)
-    place = ndim + axis
-    return moved.reshape(*moved.shape[:place], -1, *moved.shape[place + 2 :])
+    place = blocks.ndim - 1 + axis
+    moved = jnp.moveaxis(blocks, 0, place)
+    joined = moved.shape[place] * moved.shape[place + 1]
+    return moved.reshape(*moved.shape[:place], joined, *moved.shape[place + 2 :])
 
 
 def _summed_like(x, bias):

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxnoise import _attention_plain, _check, _dims, _shown
+from jaxnoise import _arrays, _attention_plain, _check, _dims, _shown
 from jaxnoise._attention import dot_product_attention
 
 _NAME = "dot_product_attention"
@@ -54,7 +54,7 @@ def _key(key: Any) -> jax.Array:
             f"{_NAME}: dropout_rng must be a PRNG key where there is dropout, got "
             f"None. Pass one, or deterministic=True."
         )
-    return _check.key(_NAME, key)
+    return _check.key(_NAME, key, name="dropout_rng")
 
 
 def pure(
@@ -83,7 +83,7 @@ def pure(
     else:  # some key: nothing is drawn
         key, rate, shared, bits = jax.random.key(0), 0.0, (), 32
     if options["mask"] is not None:
-        options["mask"] = options["mask"].astype(bool)
+        options["mask"] = _arrays.array(_NAME, "mask", options["mask"]).astype(bool)
     return dot_product_attention(
         key, query, keys, value, rate, broadcast_dims=shared, bits=bits, **options
     )

@@ -18,6 +18,8 @@ from jaxnoise import _random
 # of a key that must not be seen, as in jax.nn: finite, so that a query without any key
 # gets the mean of all values, and not nan
 NEVER = np.float32(-0.7 * np.finfo(np.float32).max)
+# of a key that gets all the weight: the other end
+ALWAYS = -NEVER
 
 
 class Rules(NamedTuple):
@@ -65,7 +67,8 @@ def scores(
     """Scores in float32 or float64, and which are allowed, None for all.
 
     `k` holds the keys from `start` on, of `keys` in all; where it goes on beyond them
-    scores are -inf. A bias of -inf is a mask.
+    scores are -inf. A bias of -inf is a mask, and with one of inf a score is that of
+    all such keys, whatever the product.
     """
     wide = _random.wide_dtype(q)
     found = products(q, k, wide) * jnp.asarray(rules.scale, wide)
@@ -74,7 +77,8 @@ def scores(
     bias = part_of(given.bias, start, size, -1)
     if bias is not None:
         bias = bias.astype(wide)
-        found, finite = found + bias, bias > never
+        found = jnp.where(bias >= -never, -never, found + bias)
+        finite = ~(bias <= never)  # nan is no mask
         allowed = finite if allowed is None else allowed & finite
     if allowed is not None:
         found = jnp.where(allowed, found, never)
@@ -83,6 +87,12 @@ def scores(
         real = start + lax.broadcasted_iota(np.int32, last, found.ndim - 1) < keys
         found = jnp.where(real, found, jnp.asarray(-jnp.inf, wide))
     return found, allowed
+
+
+def pinned(given: Given, start: Any, size: int, dtype: Any) -> jax.Array | None:
+    """Where a bias of inf is the score of a key; None where there is no bias."""
+    bias = part_of(given.bias, start, size, -1)
+    return None if bias is None else bias.astype(dtype) >= ALWAYS.astype(dtype)
 
 
 def _allowed(shape, rules, given, start):

@@ -26,16 +26,16 @@ def known(amount: Amount, value: float) -> bool:
     return not isinstance(amount, jax.Array) and amount == value
 
 
-def key(function: str, value: Any) -> jax.Array:
+def key(function: str, value: Any, *, name: str = "key") -> jax.Array:
     """A typed scalar PRNG key from a typed key or from legacy uint32 key data."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or isinstance(value, np.generic | jax.ShapeDtypeStruct):
         mend = f"({value})" if type(value) is int and 0 <= value < 2**32 else ""
         raise TypeError(
-            f"{function}: key must be a PRNG key, got {_shown.shown(value)} of type "
+            f"{function}: {name} must be a PRNG key, got {_shown.shown(value)} of type "
             f"{type(value).__name__}. Make one with jax.random.key{mend}."
         )
-    _arrays.alive(function, "key", value)
+    _arrays.alive(function, name, value)
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         typed = value
     elif dtype == np.uint32 and value.ndim > 0:
@@ -43,19 +43,19 @@ def key(function: str, value: Any) -> jax.Array:
             typed = jax.random.wrap_key_data(value)
         except TypeError as error:
             raise ValueError(
-                f"{function}: key must be a PRNG key, got a uint32 array of shape "
+                f"{function}: {name} must be a PRNG key, got a uint32 array of shape "
                 f"{value.shape}, which is not the key data of the default PRNG "
                 f"implementation. Make keys with jax.random.key."
             ) from error
     else:
         raise TypeError(
-            f"{function}: key must be a PRNG key (jax.random.key) or uint32 key data "
-            f"(jax.random.PRNGKey), got an array of dtype {dtype} and shape "
+            f"{function}: {name} must be a PRNG key (jax.random.key) or uint32 key "
+            f"data (jax.random.PRNGKey), got an array of dtype {dtype} and shape "
             f"{value.shape}."
         )
     if typed.shape != ():
         raise ValueError(
-            f"{function}: key must be a single key, got a batch of keys of shape "
+            f"{function}: {name} must be a single key, got a batch of keys of shape "
             f"{typed.shape}. Use jax.vmap for one draw per key, with in_axes=None for "
             f"a rate, or what else all of them share."
         )

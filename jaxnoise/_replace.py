@@ -56,6 +56,10 @@ class Variant(NamedTuple):
             wanted = rate
         return _check.magnitude(NAME, "rate", wanted)
 
+    def attention_amount(self, path: str, rate: Any) -> Any:
+        """The rate of an attention function at a path; its own if ours is no rate."""
+        return rate if self.amount_name in NOT_A_RATE else self.amount(path, rate)
+
     def options_at(self, path: str, **dropout_options: Any) -> dict[str, Any]:
         """All options at a path, where the dropout has some that are not the defaults.
 
@@ -115,6 +119,90 @@ class Variant(NamedTuple):
         return self.noise(draw, weights, amount, {**own, **dict(self.options)})
 
 
+class Attention(NamedTuple):
+    """A function in the place of flax's attention, and its keywords as pairs."""
+
+    function: Callable[..., Any]
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self, *operands: Any, **arguments: Any) -> Any:
+        return self.function(*operands, **dict(self.options), **arguments)
+
+
+def attention(value: Any) -> bool | Attention:
+    """What an argument says of attention: whether, or by which function.
+
+    A partial becomes a function and its keywords, which are equal if these are.
+
+    Raises:
+      TypeError: it is something else.
+    """
+    if isinstance(value, bool):
+        return value
+    function, options = unbound(value)
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(
+            f"{NAME}: attention must be True, False or an attention function, got "
+            f"{_shown.shown(value)}. For attention by blocks pass "
+            f"functools.partial(dot_product_attention, block_size=512)."
+        )
+    return Attention(function, _pairs(options))
+
+
+def attention_at(
+    found: Variant, wanted: bool | Attention, there: Any, ours: Any, path: str
+) -> Attention | None:
+    """What attends in the place of `there`; None for the variant on flax's weights.
+
+    Args:
+      found: the variant for dropouts.
+      wanted: what the caller said of attention; not False.
+      there: the `attention_fn`, flax's or `ours` or a partial of ours.
+      ours: the `dot_product_attention` of the framework.
+      path: of the module.
+
+    Raises:
+      ValueError: another variant than `jaxnoise.dropout`, where there are no weights.
+    """
+    if isinstance(wanted, Attention):
+        return wanted
+    function, own = unbound(there)
+    options = own if function is ours else {}
+    if found.function is dropout:
+        return Attention(ours, _pairs(options | dict(found.options)))
+    drop, size = options.get("drop", "weights"), options.get("block_size")
+    if drop != "weights" or size is not None:
+        name = _name(found.function)
+        raise ValueError(
+            f"{NAME}: the variant must be jaxnoise.dropout where attention has "
+            f"block_size or drop='keys', as at {_shown.shown(path)} with "
+            f"block_size={_shown.shown(size)} and drop={_shown.shown(drop)}, got "
+            f"{name}: there are no weights for it. Pass attention=False to leave "
+            f"attention as it is."
+        )
+    return None
+
+
+def is_attention(there: Any, flax_own: Any, ours: Any) -> bool:
+    """Whether it is known how an `attention_fn` drops."""
+    return there is flax_own or unbound(there)[0] is ours
+
+
+def unbound(function: Any) -> tuple[Any, dict[str, Any]]:
+    """A partial of keywords alone as its function and these."""
+    if isinstance(function, functools.partial) and not function.args:
+        return function.func, dict(function.keywords)
+    return function, {}
+
+
+def _pairs(options):
+    """Tuples, as jit caches want what can be hashed."""
+    return tuple(
+        (name, tuple(value) if isinstance(value, list) else value)
+        for name, value in sorted(options.items())
+    )
+
+
 def variant(fn_or_layer: Any, rate: Any, base: type) -> Variant:
     """The variant that a function, a partial of one, a layer or its class stands for.
 
@@ -127,11 +215,8 @@ def variant(fn_or_layer: Any, rate: Any, base: type) -> Variant:
       TypeError: fn_or_layer or rate is something else, or the function takes more.
       ValueError: the function needs an amount that no dropout has.
     """
-    function: Any = fn_or_layer
-    options: dict[str, Any] = {}
+    function, options = unbound(fn_or_layer)
     own = None
-    if isinstance(function, functools.partial) and not function.args:
-        function, options = function.func, dict(function.keywords)
     kind: Any = function if isinstance(function, type) else type(function)
     if issubclass(kind, base) and hasattr(kind, "function"):
         if function is not kind:
@@ -150,12 +235,7 @@ def variant(fn_or_layer: Any, rate: Any, base: type) -> Variant:
     amount_name = names[2] if len(names) > 2 else "rate"
     if not callable(rate) and rate is not None:
         rate = _check.magnitude(NAME, "rate", rate)
-    # tuples, as jit caches want what can be hashed
-    pairs = tuple(
-        (name, tuple(value) if isinstance(value, list) else value)
-        for name, value in sorted(options.items())
-    )
-    found = Variant(function, pairs, own, rate, amount_name, takes)
+    found = Variant(function, _pairs(options), own, rate, amount_name, takes)
     if rate is None:
         found.amount("", 0)  # whether there can be one
     return found

@@ -43,6 +43,7 @@ def oracle(kept, rate, bias=0.0, seen=True, q=Q, k=K, v=V, scale=DEPTH**-0.5):
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     k, v = (np.repeat(x, q.shape[-2] // x.shape[-2], axis=-2) for x in (k, v))
     scores = np.einsum("bthd,bshd->bhts", q, k) * scale + np.asarray(bias, np.float64)
+    scores = np.where(scores == np.inf, 1e300, scores)
     scores = np.where(seen & np.isfinite(scores), scores, -1e300)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
@@ -126,6 +127,32 @@ def test_what_sees_no_key_gets_the_mean(size):
         assert not grad.any()
 
 
+@pytest.mark.parametrize("size", [None, 3])
+def test_inf_in_the_bias(size):
+    """One key, two keys and all keys of a query: scores do not move what is seen."""
+    head = jnp.zeros((QUERIES, KEYS)).at[1, 2].set(-jnp.inf)
+    head = head.at[0, 1].set(jnp.inf).at[3, 1:3].set(jnp.inf).at[4].set(jnp.inf)
+    bias = BIAS.at[0, 0].set(head)
+
+    @jax.jit
+    def both(*operands):
+        def f(q, k, v, bias):
+            return attend(0.5, q, k, v, bias=bias, block_size=size)
+
+        y, pull = jax.vjp(f, *operands)
+        return y, pull(jnp.cos(y))
+
+    y, (dq, dk, dv, dbias) = both(Q, K, V, bias)
+    kept = jn.dropout_mask(jax.random.key(KEY), WEIGHTS, 0.5)
+    np.testing.assert_allclose(y, oracle(kept, 0.5, bias), atol=1e-5)
+    assert all(np.isfinite(x).all() for x in (dk, dv))
+    pinned = np.array([True, False, False, True, True])
+    np.testing.assert_array_equal((dq[0, :, 0] == 0).all(-1), pinned)
+    np.testing.assert_array_equal((dbias[0, 0] == 0).all(-1), pinned)
+    y = attend(0.0, bias=bias.astype(jnp.float16), block_size=size)
+    np.testing.assert_allclose(y, oracle(True, 0.0, bias), atol=1e-2)
+
+
 @pytest.mark.parametrize("size", [None, 2])
 def test_a_query_whose_keys_are_dropped_sees_none(size):
     """Causal: the first query has one key, and must not see the future instead."""
@@ -148,6 +175,43 @@ def test_low_precision_is_finite_and_near(dtype, size):
     exact = attend(0.5, *(x.astype(jnp.float32) for x in (q, k, v)), mask=MASK)
     np.testing.assert_allclose(y.astype(jnp.float32), exact, atol=0.05)
     assert jnp.isfinite(dq).all()
+
+
+@pytest.mark.parametrize("size", [None, 3])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("lacking", ["batch", "queries", "keys", "heads", "depth"])
+def test_sizes_of_0(lacking, rate, size):
+    shape = {"batch": 2, "queries": 5, "keys": 7, "heads": 4, "depth": 3, lacking: 0}
+    q, k = (
+        jnp.ones([shape[name] for name in ("batch", length, "heads", "depth")])
+        for length in ("queries", "keys")
+    )
+
+    def both(q, k, v):
+        y, pull = jax.vjp(lambda *qkv: attend(rate, *qkv, block_size=size), q, k, v)
+        return y, pull(jnp.ones_like(y))
+
+    y, gradients = jax.eval_shape(both, q, k, k)
+    assert [x.shape for x in (y, *gradients)] == [q.shape, *(q.shape, k.shape, k.shape)]
+    if lacking == "keys":
+        y, (dq, *_) = both(q, k, k)
+        assert not y.any() and not dq.any()
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_lengths_of_0_and_a_rate_of_1_have_no_gradient(size):
+    none = jnp.zeros(BATCH, int)
+
+    @jax.jit
+    def both(q, k, v):
+        def f(q, k, v):
+            whole = attend(1.0, q, k, v, block_size=size)
+            return whole, attend(0.5, q, k, v, block_size=size, query_seq_lengths=none)
+
+        y, pull = jax.vjp(f, q, k, v)
+        return y, pull(jax.tree.map(jnp.ones_like, y))
+
+    assert not any(x.any() for x in jax.tree.leaves(both(Q, K, V)))
 
 
 @pytest.mark.parametrize("size", [None, 3])
@@ -287,6 +351,10 @@ def test_flax_mends(api):
     q = Q[:, :, :2]
     with pytest.raises(ValueError, match="dropout_rng must be a PRNG key"):
         FNS[api](q, K, V, dropout_rate=0.4)
+    with pytest.raises(TypeError, match=r"dropout_rng must be a PRNG key.* got 3"):
+        FNS[api](q, K, V, dropout_rate=0.4, dropout_rng=3)
+    with pytest.raises(TypeError, match="mask must be an array, got 'm'"):
+        FNS[api](q, K, V, mask="m", block_size=3)
     with pytest.raises(ValueError, match="dropout_rate must be in"):
         FNS[api](q, K, V, dropout_rng=jax.random.key(0), dropout_rate=1.5)
     with pytest.raises(ValueError, match="precision must not be given with block_si"):
@@ -294,6 +362,15 @@ def test_flax_mends(api):
 
 
 ERRORS = {
+    "The keys of attention are k: dot": {"key": K},
+    "q, k and v must have shapes (*batch": {"q": Q[0, 0], "k": K[0, 0], "v": V[0, 0]},
+    "pass jnp.swapaxes(x, -2, -3)": {"k": K.swapaxes(1, 2), "v": V.swapaxes(1, 2)},
+    "single key": {"key": jax.random.split(jax.random.key(0))},
+    "is_causal must be True or False when": {"is_causal": MASK},
+    "bits=8, got 0.001": {"rate": 0.001, "bits": 8},
+    "block_size must be an integer": {"block_size": 2.0},
+    "add it: bias[..., None, :, :]": {"bias": BIAS[:, 0]},
+    "pass jnp.full((2,), length)": {"key_value_seq_lengths": 3},
     "q must have a floating": {"q": jnp.ones((2, 5, 4, 3), int)},
     "one dtype": {"v": V.astype(jnp.bfloat16)},
     "(*batch, length, heads, depth)": {"q": Q[0]},
@@ -320,7 +397,21 @@ ERRORS = {
 
 @pytest.mark.parametrize("words", ERRORS)
 def test_errors_name_the_argument(words):
+    arguments = {"key": jax.random.key(0), "q": Q, "k": K, "v": V, "rate": 0.5}
     with pytest.raises((TypeError, ValueError)) as caught:
-        attend(**ERRORS[words])
+        jn.dot_product_attention(**arguments | ERRORS[words])
     assert str(caught.value).startswith("dot_product_attention: ")
-    assert words in str(caught.value)
+    assert words in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["block_size", "is_causal", "local_window_size"])
+def test_what_must_be_known_may_not_be_traced(name):
+    with pytest.raises(TypeError, match=f"{name} must be .* when the function is trac"):
+        jax.jit(lambda value: attend(**{name: value}))(1)
+
+
+def test_any_integer_will_do_for_lengths_and_windows():
+    found = attend(key_value_seq_lengths=np.array([3, 7], np.uint8))
+    expected = attend(mask=np.arange(KEYS) < np.array([3, 7])[:, None, None, None])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(attend(local_window_size=2**40), attend())

@@ -9,14 +9,17 @@ import functools
 from typing import Any
 
 import catalogue
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
+import jaxnoise.nnx as jnx
 from jaxnoise import learned, losses, mc, recurrent, tree
 from jaxnoise.testing import CASES
 from jaxnoise.testing._transforms import PLATFORMS
@@ -141,6 +144,30 @@ def _lengths(x):
     return (x[..., 0] > 1).sum(1)
 
 
+def _attention(key, x, **options):
+    """Of each time with each, for two heads."""
+    q = x.reshape(*x.shape[:-1], 2, -1)
+    y = jn.dot_product_attention(key, q, jnp.sin(q), jnp.cos(q), 0.5, **options)
+    return y.reshape(x.shape)
+
+
+def _layer_of_attention(api, block_size, key, x):
+    """Of flax, with an `attention_fn` of ours."""
+    attend = functools.partial(api.dot_product_attention, block_size=block_size)
+    own: Any = {"dropout_rate": 0.5, "deterministic": False, "attention_fn": attend}
+    own["kernel_init"] = _some_kernel
+    if api is jnn:
+        layer = nn.MultiHeadDotProductAttention(2, **own)
+        return layer.init_with_output({"params": key, "dropout": key}, x)[0]
+    own |= {"decode": False, "rngs": nnx.Rngs(0)}
+    layer = nnx.MultiHeadAttention(2, WIDTH, **own)
+    return layer(x, rngs=nnx.Rngs(dropout=key))
+
+
+def _some_kernel(key, shape, *dtype):
+    return np.sin(np.arange(np.prod(shape), dtype=np.float32)).reshape(shape)
+
+
 # functions of (key, x) for what the catalogue lacks, or has with time known alone
 ELSEWHERE = {
     "neftune_noise": lambda k, x: jn.neftune_noise(k, x, 5),
@@ -178,10 +205,20 @@ ELSEWHERE = {
     "recurrent.gru_step": functools.partial(_step, recurrent.gru_step, 3),
     "recurrent.simple_step": functools.partial(_step, recurrent.simple_step, 1),
     "seq_lengths": _backwards,
+    "dot_product_attention": lambda k, x: _attention(k, x, bits=8),
+    "dot_product_attention, blocks": lambda k, x: _attention(
+        k, x, block_size=2, bits=8, key_value_seq_lengths=_lengths(x)
+    ),
+    "dot_product_attention, blocks, keys": lambda k, x: _attention(
+        k, x, block_size=4, drop="keys", is_causal=True
+    ),
+    "linen.dot_product_attention": functools.partial(_layer_of_attention, jnn, 4),
+    "nnx.dot_product_attention": functools.partial(_layer_of_attention, jnx, None),
 }
 # of these the gradients are sums, which XLA may fuse
 SUMS = ("mc.predictive_entropy", "mc.mutual_information")
-SUMS += ("mc.expected_calibration_error",)
+SUMS += ("mc.expected_calibration_error", "linen.dot_product_attention")
+SUMS += ("nnx.dot_product_attention",)
 # a symbolic size is none of theirs, and the sequences of the catalogue are these
 WITHOUT = {"recurrent.Noise", "recurrent.Weights", "recurrent.expected_noise"}
 WITHOUT |= {"tree.leaf_key"}
@@ -267,6 +304,9 @@ TOO_SMALL = {
     "std: the size b must be known to be at least 2": lambda k, x: mc.std(x, ddof=1),
     "lstm: unroll must be 1 where the number of steps is not known, got 2 for t": (
         lambda k, x: jnn.RNN(jnn.LSTMCell(4), unroll=2).init_with_output(k, x)[0]
+    ),
+    "dot_product_attention: scale must be given where the depth of q is a symbol": (
+        lambda k, x: jn.dot_product_attention(k, *[jnp.swapaxes(x, 0, 2)] * 3, 0.5)
     ),
     "dropout_mask: shape must be an integer, got 1.5": (
         lambda k, x: jn.dropout_mask(k, (*x.shape, 1.5), 0.5)

@@ -376,6 +376,82 @@ def test_attention_with_a_function_of_its_own_is_out_of_reach():
         jnx.replace_dropout(attention, jn.dropout)
 
 
+OURS = {"linen": jnn.dot_product_attention, "nnx": jnx.dot_product_attention}
+
+
+def attended(api, attention_fn=None, *variant, **replaced):
+    """The output of an attention layer of flax, with its dropouts replaced or not."""
+    own: dict = {"dropout_rate": 0.25, "broadcast_dropout": False}
+    own |= {"deterministic": False, "kernel_init": some_kernel}
+    own |= {} if attention_fn is None else {"attention_fn": attention_fn}
+
+    def in_nnx():
+        layer = nnx.MultiHeadAttention(2, 8, **own, decode=False, rngs=nnx.Rngs(0))
+        if variant:
+            layer = jnx.replace_dropout(layer, *variant, **replaced)
+        return layer(X, rngs=nnx.Rngs(dropout=3))
+
+    def in_linen():
+        layer = nn.MultiHeadDotProductAttention(2, **own)
+        if not variant:
+            return layer.init_with_output({"params": key(), "dropout": key()}, X)[0]
+        with jnn.replace_dropout(*variant, **replaced) as found:
+            y, _ = layer.init_with_output({"params": key(), "dropout": key()}, X)
+        assert found == [""]
+        return y
+
+    return jax.jit({"linen": in_linen, "nnx": in_nnx}[api])()
+
+
+def some_kernel(key, shape, *dtype):
+    return jnp.sin(jnp.arange(np.prod(shape), dtype=jnp.float32)).reshape(shape)
+
+
+@pytest.mark.parametrize("api", OURS)
+def test_attention_by_blocks_in_a_model_that_exists(api):
+    """In one line, with the outputs of flax; and with few bits, those of ours."""
+    lean = functools.partial(OURS[api], block_size=4)
+    found = attended(api, None, jn.dropout, attention=lean)
+    np.testing.assert_allclose(found, attended(api), rtol=1e-5, atol=1e-5)
+    few = functools.partial(lean, bits=8)
+    found = attended(api, None, jn.gaussian_noise, 0.1, attention=few)
+    np.testing.assert_array_equal(found, attended(api, few))
+    found = attended(api, None, jn.dropout, 0.5, attention=few)
+    at_half = functools.partial(jn.dropout, bits=8)
+    np.testing.assert_array_equal(found, attended(api, lean, at_half, 0.5))
+    assert not (found == attended(api, few)).all()
+
+
+@pytest.mark.parametrize("api", OURS)
+def test_attention_that_is_ours_already(api):
+    """It keeps its blocks, and has weights for other noise only without them."""
+    found = attended(api, OURS[api], functools.partial(jn.dropout, bits=8))
+    few = functools.partial(OURS[api], bits=8)
+    np.testing.assert_array_equal(found, attended(api, few))
+    found, expected = (
+        attended(api, fn, jn.gaussian_dropout) for fn in (OURS[api], None)
+    )
+    np.testing.assert_array_equal(found, expected)
+    for options in ({"block_size": 4}, {"drop": "keys"}):
+        with pytest.raises(
+            ValueError, match=r"must be jaxnoise\.dropout where.*gaussi"
+        ):
+            fn = functools.partial(OURS[api], **options)
+            attended(api, fn, jn.gaussian_dropout)
+    with pytest.raises(TypeError, match="attention must be True, False or an atten"):
+        attended(api, None, jn.dropout, attention="blocks")
+
+
+def test_linen_attention_is_traced_once_for_equal_functions():
+    layer = nn.MultiHeadDotProductAttention(2, dropout_rate=0.25, deterministic=False)
+    call = jax.jit(lambda: layer.init_with_output(key(), X)[0])
+    for wanted in ([""], []):
+        lean = functools.partial(jnn.dot_product_attention, block_size=4)
+        with jnn.replace_dropout(jn.dropout, attention=lean) as replaced:
+            jax.eval_shape(call)
+        assert replaced == wanted
+
+
 def test_nnx_attention_with_groups_masks_and_switches():
     options = {"num_kv_heads": 2, "dropout_rate": 0.3, "decode": False}
     rngs = nnx.Rngs(0, dropout=1)

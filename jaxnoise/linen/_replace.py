@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise import _replace
+from jaxnoise.linen._attention import dot_product_attention
 from jaxnoise.linen._dropout import Dropout
 from jaxnoise.linen._noise_layer import NoiseLayer, merged
 
@@ -19,6 +20,7 @@ from jaxnoise.linen._noise_layer import NoiseLayer, merged
 _active = jax.make_user_context(None)
 _FLAX_CALL = inspect.unwrap(nn.Dropout.__call__)
 _OUR_CALL = inspect.unwrap(Dropout.__call__)
+_ATTENTIONS = (nn.dot_product_attention, dot_product_attention)
 
 
 @contextlib.contextmanager
@@ -26,7 +28,7 @@ def replace_dropout(
     fn_or_layer: Callable[..., Any] | nn.Module | type[nn.Module],
     rate: _replace.Rate = None,
     *,
-    attention: bool = True,
+    attention: bool | Callable[..., Any] = True,
 ) -> Iterator[list[str]]:
     """Within the context, another noise in the place of each Dropout of a linen model.
 
@@ -54,15 +56,19 @@ def replace_dropout(
         of f, whatever that means there: a stddev for `jaxnoise.gaussian_noise`. 0 is
         off.
       attention: whether to replace the dropout on the weights of
-        `flax.linen.MultiHeadDotProductAttention` and its subclasses, too.
+        `flax.linen.MultiHeadDotProductAttention` and its subclasses, too. A function
+        takes the place of their `attention_fn`: with
+        `functools.partial(jaxnoise.linen.dot_product_attention, bits=8,
+        block_size=512)` attention in a model that exists takes the memory of its
+        length, not of its square.
 
     Yields:
       The list of the paths that were replaced, filled as the model is run or traced. A
       call that was compiled before, in an equal context, adds nothing to it.
 
     Raises:
-      TypeError: fn_or_layer is something else or needs more arguments, or rate is
-        neither number nor function.
+      TypeError: fn_or_layer is something else or needs more arguments, rate is neither
+        number nor function, or attention neither bool nor function.
       ValueError: a bad rate, f takes a stddev or a scale and there is no rate, or, when
         the model runs, a Dropout has `broadcast_dims` and f does not take them. What
         flax raises for a missing rng or `deterministic` stays.
@@ -77,10 +83,14 @@ def replace_dropout(
     weight has its own; f gets the weights, after the softmax, as (..., heads, queries,
     keys); flax multiplies them by 1 / (1 - rate), rounded to their dtype, where
     `jaxnoise.dropout` divides and rounds once: in float32 the last bit may differ, in
-    bfloat16 all weights may be 0.6 % apart, by what flax is off. An attention with an
-    `attention_fn` other than `flax.linen.dot_product_attention` keeps its own dropout,
-    as that function alone knows where it is. Layers other than Dropout are left alone,
-    those of recurrent noise among them.
+    bfloat16 all weights may be 0.6 % apart, by what flax is off. With
+    `jaxnoise.dropout` as f it is `jaxnoise.linen.dot_product_attention` that attends,
+    with the options of f. Where the model has that already its options stay, too; for
+    another f they give way, but `block_size` and `drop="keys"` are an error then, as
+    there are no weights. An
+    `attention_fn` other than that of flax or ours keeps its own dropout, as that
+    function alone knows where it is. Layers other than Dropout are left alone, those of
+    recurrent noise among them.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp
@@ -94,7 +104,8 @@ def replace_dropout(
       (['layers_1'], True)
     """
     variant = _replace.variant(fn_or_layer, rate, NoiseLayer)
-    token, replaced = _token(variant, attention), []
+    wanted = _replace.attention(attention)
+    token, replaced = _token(variant, wanted), []
     ran, masked = False, False
 
     def note(module: nn.Module) -> str:
@@ -114,8 +125,8 @@ def replace_dropout(
             if arguments.pop("mask", None) is None:
                 return _dropout(variant, note(module), module, *args, **arguments)
             masked = True  # what the caller drew is no matter of this place
-        if attention and _is_attention(context):
-            with _attention_of(module, variant, note(module)):
+        if wanted and _is_attention(context):
+            with _attention_of(module, variant, wanted, note(module)):
                 return call(*args, **kwargs)
         return call(*args, **kwargs)
 
@@ -170,26 +181,38 @@ def _is_attention(context):
     return (
         context.method_name == "__call__"
         and isinstance(module, nn.MultiHeadDotProductAttention)
-        and module.attention_fn is nn.dot_product_attention
+        and _replace.is_attention(module.attention_fn, *_ATTENTIONS)
         and module.dropout_rate > 0
     )
 
 
 @contextlib.contextmanager
-def _attention_of(module, variant, path):
-    """For one call of a bound module: its attention, with the variant on the weights.
+def _attention_of(module, variant, wanted, path):
+    """For one call of a bound module: another attention, or the variant on its weights.
 
     The field is the only door: flax draws the dropout in the function that is there.
     The module is a copy that lives as long as one `apply`.
     """
     function = module.attention_fn
-    # flax passes the arguments that are in the signature: that of the original
-    attend = functools.wraps(function)(functools.partial(_attend, variant, path))
+    other = _replace.attention_at(variant, wanted, function, _ATTENTIONS[1], path)
+    attend = functools.partial(_attend, variant, path)
+    if other is not None:
+        attend = functools.partial(_attend_by, other, variant, path)
+    # flax passes the arguments that are in the signature: that of what it calls
+    attend = functools.wraps(function if other is None else other.function)(attend)
     object.__setattr__(module, "attention_fn", attend)
     try:
         yield
     finally:
         object.__setattr__(module, "attention_fn", function)
+
+
+def _attend_by(other, variant, path, *operands, **arguments):
+    """Another attention, at the rate of the place."""
+    if "dropout_rate" in arguments:
+        amount = variant.attention_amount(path, arguments["dropout_rate"])
+        arguments["dropout_rate"] = amount
+    return other(*operands, **arguments)
 
 
 def _attend(

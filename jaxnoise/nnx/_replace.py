@@ -12,6 +12,7 @@ from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
 from jaxnoise import _check, _replace, _shown
+from jaxnoise.nnx._attention import dot_product_attention
 from jaxnoise.nnx._dropout import Dropout
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
@@ -23,7 +24,7 @@ def replace_dropout(
     fn_or_layer: Callable[..., Any] | NoiseLayer | type[NoiseLayer],
     rate: _replace.Rate = None,
     *,
-    attention: bool = True,
+    attention: bool | Callable[..., Any] = True,
 ) -> Model:
     """A model with another noise in the place of each Dropout of `model`.
 
@@ -48,7 +49,10 @@ def replace_dropout(
         "blocks/0/dropout", that returns a number or None. It is the third argument of
         f, whatever that means there: a stddev for `jaxnoise.gaussian_noise`. 0 is off.
       attention: whether to replace the dropout on the weights of
-        `flax.nnx.MultiHeadAttention`, too.
+        `flax.nnx.MultiHeadAttention`, too. A function takes the place of its
+        `attention_fn`: with `functools.partial(jaxnoise.nnx.dot_product_attention,
+        bits=8, block_size=512)` attention in a model that exists takes the memory of
+        its length, not of its square.
 
     Returns:
       A model of the same structure, with the layers of `jaxnoise.nnx` where there is
@@ -56,8 +60,8 @@ def replace_dropout(
       that was there. A Dropout that is at several places is one layer still.
 
     Raises:
-      TypeError: fn_or_layer is something else or needs more arguments, or rate is
-        neither number nor function.
+      TypeError: fn_or_layer is something else or needs more arguments, rate is neither
+        number nor function, or attention neither bool nor function.
       ValueError: nothing was there to replace; a bad rate; f takes a stddev or a scale
         and there is no rate; or a Dropout has `broadcast_dims` and f does not take
         them.
@@ -68,10 +72,14 @@ def replace_dropout(
     weight has its own; f gets the weights, after the softmax, as (..., heads, queries,
     keys); flax multiplies them by 1 / (1 - rate), rounded to their dtype, where
     `jaxnoise.dropout` divides and rounds once: in float32 the last bit may differ, in
-    bfloat16 all weights may be 0.6 % apart, by what flax is off. An attention with an
-    `attention_fn` other than `flax.nnx.dot_product_attention` keeps its own dropout, as
-    that function alone knows where it is; so does a subclass of Dropout with a
-    `__call__` of its own.
+    bfloat16 all weights may be 0.6 % apart, by what flax is off. With
+    `jaxnoise.dropout` as f it is `jaxnoise.nnx.dot_product_attention` that attends,
+    with the options of f. Where the model has that already its options stay, too; for
+    another f they give way, but `block_size` and `drop="keys"` are an error then, as
+    there are no weights. An
+    `attention_fn` other than that of flax or ours keeps its own dropout, as that
+    function alone knows where it is; so does a subclass of Dropout with a `__call__` of
+    its own.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise as jn, jaxnoise.nnx as jnx
@@ -83,6 +91,7 @@ def replace_dropout(
       ('GaussianDropout', True)
     """
     variant = _replace.variant(fn_or_layer, rate, NoiseLayer)
+    wanted = _replace.attention(attention)
     replaced, seen = [], []
 
     def visit(path, node):
@@ -93,12 +102,17 @@ def replace_dropout(
         if _is_dropout(node):
             replaced.append(name)
             return _layer(variant, name, node)
-        if attention and isinstance(node, nnx.MultiHeadAttention) and _drops(node):
+        if wanted and isinstance(node, nnx.MultiHeadAttention) and _drops(node):
             replaced.append(name)
             # this is a copy already, which shares Variables alone
-            amount: Any = variant.amount(name, node.dropout_rate)
-            node.dropout_rate = amount
-            node.attention_fn = _Attention(variant._replace(rate=None, own=None))
+            other: Any = _replace.attention_at(
+                variant, wanted, node.attention_fn, dot_product_attention, name
+            )
+            take = variant.amount if other is None else variant.attention_amount
+            node.dropout_rate = take(name, node.dropout_rate)
+            if other is None:
+                other = _Attention(variant._replace(rate=None, own=None))
+            node.attention_fn = other
         return node
 
     result = nnx.recursive_map(visit, model)
@@ -166,7 +180,8 @@ def _layer(variant, path, node):
 
 def _drops(node):
     """Whether an attention has dropout, where it is known how."""
-    return node.attention_fn is nnx.dot_product_attention and node.dropout_rate > 0
+    own = (nnx.dot_product_attention, dot_product_attention)
+    return _replace.is_attention(node.attention_fn, *own) and node.dropout_rate > 0
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ class Case:
         they are in the output.
       per_row: True where all units of a row are one.
       splits_rows: whether an example may be split over devices without a collective.
+      forward_mode: whether there are derivatives in forward mode.
+      kept: bytes that the backward pass may keep for an element of x.
+      draws: random decisions for an element of x that are drawn at a time.
       skip: laws that do not apply, each with the reason.
       covers: the public names of jaxnoise that the case exercises.
     """
@@ -68,6 +71,9 @@ class Case:
     units: Callable[[np.ndarray], np.ndarray] = every_element
     per_row: bool = False
     splits_rows: bool = True
+    forward_mode: bool = True
+    kept: int = 1
+    draws: int = 1
     skip: Mapping[str, str] = field(default_factory=dict)
     covers: tuple[str, ...] = ()
 

@@ -27,16 +27,18 @@ def words(text: str) -> set[Shape]:
     return {tuple(map(int, sizes.split(","))) for sizes in _WORDS.findall(text)}
 
 
-def drawn_beyond_the_shard(text: str, whole: Shape, shard: Shape) -> list[Shape]:
+def drawn_beyond_the_shard(
+    text: str, whole: Shape, shard: Shape, draws: int = 1
+) -> list[Shape]:
     """Shapes of words that are too large to be of one shard of an array alone.
 
-    Such are more words than the shard has elements, and words that are whole along a
-    dim that is split, as those of a mask that other dims share are. Sizes are told
-    apart by their values: no split dim may have the size of anything else.
+    Such are more words than `draws` for each element of the shard, and words that are
+    whole along a dim that is split, as those of a mask that other dims share are. Sizes
+    are told apart by their values: no split dim may have the size of anything else.
     """
     split = {a for a, b in zip(whole, shard, strict=True) if a != b} - set(shard)
     return sorted(
         shape
         for shape in words(text)
-        if math.prod(shape) > math.prod(shard) or split & set(shape)
+        if math.prod(shape) > draws * math.prod(shard) or split & set(shape)
     )
