@@ -6,7 +6,8 @@ sum(noise(tanh(x w))^2), w being 32 x 32 so that the matmuls do not hide the noi
 through a dense layer with noise on its kernel; `EAGER`, the noise outside of `jit`;
 `COMPILE...`, the time to trace and compile; `SCANNED` and `UNROLLED`, the gradient of
 32 layers noise(tanh(x w)), for their memory. These share one w, since copies of weights
-and of their gradients would hide what the layers keep. `SINE`, the gradient for all
+and of their gradients would hide what the layers keep. `ATTENTION`, the gradient of
+sum(y^2) for queries, keys and values, which x is made of. `SINE`, the gradient for all
 arrays of sum(noise(sin x)^2), is for compilers alone (`benchmarks/compiled`).
 """
 
@@ -101,6 +102,13 @@ def unrolled(noise):
     return lambda key, x, w: jax.grad(loss, (0, 1))(x, w, key)
 
 
+def attention(attend):
+    def loss(x, key):
+        return _square_sum(attend(key, *x))
+
+    return lambda key, x: jax.grad(loss)(x, key)
+
+
 def _square_sum(y):
     return jnp.square(y.astype(jnp.float32)).sum()
 
@@ -122,6 +130,7 @@ COMPILE = Mode(forward, _harness.compiling, limit=None)
 COMPILE_CHAIN = Mode(chain, _harness.compiling, matrix=_square, limit=None)
 SCANNED = Mode(scanned, matrix=_square, limit="none")
 UNROLLED = Mode(unrolled, matrix=_square, limit="none")
+ATTENTION = Mode(attention, limit="none")
 DENSE = Mode(forward, matrix=_rows, limit="none")
 
 
@@ -139,6 +148,11 @@ def images(size: int) -> Shape:
 
 def kernels(size: int) -> Shape:
     return (math.isqrt(size),) * 2
+
+
+def heads(size: int) -> Shape:
+    """Queries, keys and values of 8 sequences, 16 heads x 64."""
+    return (3, 8, max(size // (3 * 8 * 16 * 64), 4), 16, 64)
 
 
 def words(key: jax.Array, shape: Shape, dtype: str) -> jax.Array:
@@ -162,6 +176,8 @@ def _cases() -> Iterator[Case]:
     for name, variant in _peers.IMAGES.items():
         yield Case(f"forward {name}", variant, images, FORWARD, small)
     yield from _once((m1,))
+    attentions = _peers.ATTENTION
+    yield Case("attention gradient", attentions, heads, ATTENTION, (3 * 8 * m1,))
     yield Case("stack scanned", _peers.STACK, layers, SCANNED, (256 * 512,))
     yield Case("stack unrolled", _peers.STACK, layers, UNROLLED, (256 * 512,))
     for name, eager in _peers.EAGER.items():

@@ -8,6 +8,7 @@ its own in `_torch.py`.
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from flax import nnx
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from benchmarks import _formulas
+from benchmarks import _attention, _formulas
 from benchmarks._formulas import BLOCK, RATE, STDDEV
 
 Noise = Callable[..., Any]
@@ -159,4 +160,12 @@ IMAGES: dict[str, Noises] = {
     "feature_alpha_dropout": beside_formula("feature_alpha_dropout", RATE),
     "drop_path": beside_formula("drop_path", RATE),
     "drop_block": beside_formula("drop_block", RATE, BLOCK),
+}
+
+# functions of a key, queries, keys and values
+ATTENTION: Noises = {
+    name: partial(lambda attend: attend, attend)
+    for name, attend in (
+        {"none": _attention.flax_without} | _attention.WHOLE | _attention.BLOCKED
+    ).items()
 }

@@ -39,8 +39,8 @@ sys.path.insert(0, str(ROOT / "examples"))
 text = importlib.import_module("language_model_data")
 nets = importlib.import_module("language_model_nets")
 training = importlib.import_module("language_model_train")
+loop = importlib.import_module("text_training")
 
-UNITS = {"char": "bits per character", "word": "perplexity"}
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxnoise")
 
 
@@ -54,7 +54,7 @@ class Source(NamedTuple):
 def source(flag: str) -> Source:
     name, _, rest = flag.partition("=")
     level, *files = rest.split(":")
-    if level not in UNITS or not 1 <= len(files) <= 2:
+    if level not in loop.UNITS or not 1 <= len(files) <= 2:
         message = f"must be NAME=char|word:TRAIN[:TEST], got {flag!r}"
         raise argparse.ArgumentTypeError(message)
     paths = [Path(file) for file in files]
@@ -87,8 +87,8 @@ def run(trainer: Any, seed: int) -> dict[str, Any]:
         if step % trainer.segments == 0:
             mean, total = total / trainer.segments, 0.0
             test = trainer.nats(state.params, trainer.corpus.valid)
-            scores["train"].append(round(training.measure(mean, level), 5))
-            scores["test"].append(round(training.measure(test, level), 5))
+            scores["train"].append(round(loop.measure(mean, level), 5))
+            scores["test"].append(round(loop.measure(test, level), 5))
     seconds = round(time.perf_counter() - begin, 1)
     return {"seed": seed, **scores, "seconds": seconds}
 
@@ -119,7 +119,7 @@ def measure_all(arguments: argparse.Namespace, report: dict[str, Any]) -> None:
 def describe(origin: Source, corpus: Any) -> dict[str, Any]:
     return {
         "name": origin.name,
-        "unit": UNITS[origin.level],
+        "unit": loop.UNITS[origin.level],
         "train_file": origin.train.name,
         "test_file": origin.test.name if origin.test else None,
         "train_symbols": len(corpus.train),

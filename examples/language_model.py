@@ -24,31 +24,30 @@ run that was killed and resumed ends with the same bits as one that was not.
 """
 
 import argparse
-import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from checkpoints import Checkpoints
 from language_model_data import load_corpus
 from language_model_nets import METHODS, Method
-from language_model_train import (
-    History,
-    Settings,
-    State,
-    Trainer,
-    identity_of,
-    measure,
-)
+from language_model_train import Settings, Trainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
-from rich.progress import Progress
-
-UNITS = {"char": "bits per character", "word": "perplexity"}
+from text_training import (
+    UNITS,
+    History,
+    add_flags,
+    by_epoch,
+    check_folders,
+    identity_of,
+    measure,
+    positive,
+    train,
+    whole,
+)
 
 
 class Result(NamedTuple):
@@ -59,45 +58,6 @@ class Result(NamedTuple):
     valid: float
     monte_carlo: float | None
     text: str
-
-
-def train(
-    trainer: Trainer, seed: int, checkpoints: Checkpoints | None = None
-) -> tuple[State, History]:
-    """Train to the end, from the checkpoint if there is one, behind a progress bar."""
-    step, state, history = 0, trainer.start(seed), History([], [])
-    if checkpoints and checkpoints.step:
-        step, state, notes = checkpoints.restore(state)
-        history = History(*([tuple(pair) for pair in pairs] for pairs in notes))
-        print(f"resumed at step {step} of {trainer.steps}")
-    try:
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("", total=trainer.steps, completed=step)
-            while step < trainer.steps:
-                state, step, nats = trainer.advance(state, seed, step)
-                history.train.append((step, nats))
-                if step % trainer.segments == 0 or step == trainer.steps:
-                    valid = trainer.nats(state.params, trainer.corpus.valid)
-                    history.valid.append((step, valid))
-                if checkpoints and trainer.saved(step):
-                    checkpoints.save(step, state, history)
-                label = progress_label(trainer, history)
-                progress.update(task, completed=step, description=label)
-    finally:  # let what is being written come to its end
-        if checkpoints:
-            checkpoints.close()
-    return state, history
-
-
-def progress_label(trainer: Trainer, history: History) -> str:
-    """The epoch, its mean score in training so far, and the last held-out one."""
-    level = trainer.corpus.level
-    step, nats = by_epoch(history.train, trainer.segments)[-1]
-    label = f"epoch {(step - 1) // trainer.segments + 1}, {UNITS[level]}: "
-    label += f"train {measure(nats, level):.3f}"
-    if history.valid:
-        label += f", valid {measure(history.valid[-1][1], level):.3f}"
-    return label
 
 
 def report(trainer: Trainer, method: str, result: Result) -> None:
@@ -135,20 +95,6 @@ def draw_curves(trainer: Trainer, method: str, result: Result, path: Path) -> No
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     figure.savefig(path, dpi=120)
-
-
-def by_epoch(
-    chunks: Sequence[tuple[int, float]], segments: int
-) -> list[tuple[int, float]]:
-    """Means over the steps of each epoch, from means over chunks of steps."""
-    ends = np.array([end for end, _ in chunks])
-    sizes = np.diff(ends, prepend=0)
-    epochs = (ends - 1) // segments
-    nats = np.array([nats for _, nats in chunks])
-    return [
-        (int(ends[of].max()), float(np.average(nats[of], weights=sizes[of])))
-        for of in (epochs == epoch for epoch in np.unique(epochs))
-    ]
 
 
 def main(argv: Sequence[str] | None = None) -> Result:
@@ -190,19 +136,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--level", choices=UNITS, default="char")
     add("--words", type=whole, default=10_000, help="size of a vocabulary of words")
     add("--limit", type=whole, help="symbols to train on; default: all")
-    for name, default in Settings(Method())._asdict().items():
-        if name != "method":
-            flag, number = f"--{name.replace('_', '-')}", isinstance(default, float)
-            kind = positive if number else whole
-            add(flag, type=kind, default=default, help="default: %(default)s")
     add("--mc", type=whole, help="samples of Monte-Carlo dropout; default: none")
-    add("--seed", type=int, default=0)
-    add("--checkpoint", type=Path, help="folder")
-    add("--resume", action="store_true", help="from the checkpoint, if there is one")
     add("--sample", type=whole, default=400, help="symbols of text at the end")
     add("--prompt", default="\n", help="what they go on from")
     add("--temperature", type=positive, default=0.7)
-    add("--out", type=Path, default=Path("out"), help="folder")
+    settings = Settings(Method())._asdict()
+    del settings["method"]
+    add_flags(parser, settings)
     arguments = parser.parse_args(argv)
     try:
         prepare(arguments)
@@ -214,12 +154,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def prepare(arguments: argparse.Namespace) -> None:
     if arguments.valid and not arguments.text:
         raise ValueError("argument --valid: only together with --text")
-    if arguments.resume and not arguments.checkpoint:
-        raise ValueError("argument --resume: only together with --checkpoint")
-    for name in ("out", "checkpoint"):
-        folder = getattr(arguments, name)
-        if folder and folder.exists() and not folder.is_dir():
-            raise ValueError(f"argument --{name}: must be a folder, got {folder}")
+    check_folders(arguments)
     method = METHODS[arguments.method]._replace(**dict(arguments.rates))
     fields = {name: getattr(arguments, name) for name in Settings._fields[1:]}
     corpus = load_corpus(
@@ -249,22 +184,6 @@ def rate(text: str) -> tuple[str, float]:
         known = ", ".join(names)
         raise argparse.ArgumentTypeError(f"must be of one of {known}, got {text!r}")
     return name, 0.0 if value == "0" else positive(value)
-
-
-def whole(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
-    return int(text)
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
-    return value
 
 
 if __name__ == "__main__":

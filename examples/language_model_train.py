@@ -1,9 +1,6 @@
 """Training of `language_model.py`: steps, scores and samples of text."""
 
 import functools
-import hashlib
-import json
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +15,16 @@ from language_model_nets import (
     log_likelihood,
     mean_of_probabilities,
 )
+from text_training import (
+    MONTE_CARLO,
+    PARAMETERS,
+    SAMPLE,
+    Loop,
+    key_for,
+    optimizer_of,
+)
 
 from jaxnoise import keys, losses
-
-CHUNK = 25  # steps under one jit, after which the progress bar moves
-SAVED = 10  # chunks between checkpoints; there is one at the end of an epoch, too
-PARAMETERS, NOISE, MONTE_CARLO, SAMPLE = range(4)  # what a key is folded for
 
 
 class Settings(NamedTuple):
@@ -47,18 +48,8 @@ class State(NamedTuple):
     carry: Any
 
 
-class History(NamedTuple):
-    """(step, nats per symbol): in training, with noise, and of the held-out text."""
-
-    train: list[tuple[int, float]]
-    valid: list[tuple[int, float]]
-
-
-class Trainer:
-    """A model on a corpus: where a step starts and ends, what it does, how good it is.
-
-    The seed comes with each call, so several seeds share what is compiled.
-    """
+class Trainer(Loop):
+    """A model on a corpus: what a step does, and how good the model is."""
 
     def __init__(self, corpus: Corpus, settings: Settings):
         self.corpus, self.settings = corpus, settings
@@ -74,43 +65,12 @@ class Trainer:
         self.data = jnp.asarray(training_rows(corpus.train, rows, length))
         self.segments = (self.data.shape[1] - 1) // length  # of an epoch
         self.steps = settings.steps or settings.epochs * self.segments
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0, settings.learning_rate, max(1, min(100, self.steps // 10)), self.steps
-        )
-        clip = optax.clip_by_global_norm(settings.clip)
-        self.optimizer = optax.chain(clip, optax.adam(rate))
+        self.optimizer = optimizer_of(settings.learning_rate, settings.clip, self.steps)
 
     def start(self, seed: int) -> State:
         params = self.model.initialise(key_for(seed, PARAMETERS))
         carry = self.model.start(self.settings.rows)
         return State(params, self.optimizer.init(params), carry)
-
-    def chunk_end(self, step: int) -> int:
-        """Chunks end with epochs, and depend on nothing but the step."""
-        epoch, within = divmod(step, self.segments)
-        chunk = (within // CHUNK + 1) * CHUNK
-        return min(epoch * self.segments + min(chunk, self.segments), self.steps)
-
-    def saved(self, step: int) -> bool:
-        """Whether there is a checkpoint after the chunk that ends here."""
-        within = step % self.segments
-        return within % (CHUNK * SAVED) == 0 or step == self.steps
-
-    def advance(self, state: State, seed: int, step: int) -> tuple[State, int, float]:
-        """The state after the chunk that begins here, its end, and its mean nats."""
-        stop = self.chunk_end(step)
-        key = key_for(seed, NOISE)
-        state, nats = self._steps(state, self.data, key, step, stop)
-        return state, stop, float(nats) / (stop - step)
-
-    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _steps(self, state, data, key, start, stop):
-        def body(step, carried):
-            state, total = carried
-            state, nats = self._step(state, data, keys.step_key(key, step), step)
-            return state, total + nats
-
-        return lax.fori_loop(start, stop, body, (state, jnp.float32(0)))
 
     def _step(self, state, data, key, step):
         length, method = self.settings.length, self.settings.method
@@ -159,6 +119,9 @@ class Trainer:
         segments = inputs, targets, jnp.arange(len(inputs))
         return lax.scan(body, self.model.start(inputs.shape[1]), segments)[1]
 
+    def held_out(self, params: Any) -> tuple[float]:
+        return (self.nats(params, self.corpus.valid),)
+
     def nats(self, params: Any, tokens: np.ndarray) -> float:
         """Mean nats per symbol, without noise."""
         return -float(self.log_likelihoods(params, tokens).mean())
@@ -196,20 +159,3 @@ class Trainer:
 
         logits, carry, _ = self.model.run(params, prompt, self.model.start(1), None)
         return lax.scan(body, (logits[0, -1], carry), jnp.arange(count))[1]
-
-
-def key_for(seed: int, use: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(seed), use)
-
-
-def measure(nats: float, level: str) -> float:
-    """Nats per symbol in the unit of the level."""
-    return math.exp(nats) if level == "word" else nats / math.log(2)
-
-
-def identity_of(corpus: Corpus, settings: Settings, seed: int) -> dict[str, Any]:
-    """What has to be the same in a run that goes on with a checkpoint, as JSON."""
-    text = hashlib.sha256(corpus.train.tobytes() + corpus.valid.tobytes())
-    values = settings._asdict() | {"method": settings.method._asdict()}
-    values |= {"seed": seed, "text": text.hexdigest(), "level": corpus.level}
-    return json.loads(json.dumps(values))

@@ -17,7 +17,8 @@ import pytest
 from matplotlib.image import imread
 from public import public_noises
 
-from benchmarks.compiled import _programs, _report, _transformer
+from benchmarks._attention import BLOCKED
+from benchmarks.compiled import _attention, _programs, _report, _transformer
 from benchmarks.compiled._results import Results
 from benchmarks.compiled._targets import INSTALL, TARGETS, Target
 
@@ -134,6 +135,12 @@ def test_a_loop_of_unknown_length():
     assert (untold.cycles, untold.bytes) == (108, AROUND + STEP)
 
 
+def test_a_kernel_without_an_estimate():
+    """The compiler writes the largest number; then there is none of the whole."""
+    found = _programs.cost(KNOWN.replace('"7"', f'"{2**63 - 1}"'))
+    assert found == _programs.cost(KNOWN)._replace(cycles=0)
+
+
 def test_the_dearest_branch_counts():
     text = KNOWN.replace("ENTRY %main", "%main").replace("%k.1", "%k.2") + (
         "ENTRY %top (p.5: pred[], x.9: f32[5,8]) -> f32[5,8] {\n"
@@ -244,6 +251,27 @@ def test_transformer(monkeypatch):
             found = jax.eval_shape(program.function, *program.arguments)
             assert shapes(found) == shapes(program.arguments[0])
             assert len(drawn) == places, (table.name, name)
+
+
+def test_attention(monkeypatch):
+    """The gradient of each row at each length; flax draws by jax.random, ours not."""
+    monkeypatch.setattr(_attention, "HEADS", 2)
+    tables = {t.elements: t for t in _attention.tables()}
+    assert [t.base for t in tables.values()][-2:] == ["none", next(iter(BLOCKED))]
+    drawn, bernoulli = [], jax.random.bernoulli
+    monkeypatch.setattr(
+        jax.random, "bernoulli", lambda *a, **k: drawn.append(a) or bernoulli(*a, **k)
+    )
+    for length, names in ((1024, ["none", "flax.linen", "jaxnoise"]), (16384, [])):
+        table = tables[2 * length**2]
+        for name in (*names, *BLOCKED):
+            drawn.clear()
+            program = table.programs[name]()
+            jax.tree.map(lambda *_: None, program.arguments, program.specs)
+            found = jax.eval_shape(program.function, *program.arguments)
+            assert shapes(found) == shapes(program.arguments[0])
+            assert len(drawn) == (name == "flax.linen")
+            assert program.trips == length // 512
 
 
 def results_in(folder, target="tpu-v5e"):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -238,3 +239,70 @@ def test_per_example_models(framework, capsys):
     dropped = np.asarray((branches == 0).all(-1))
     assert (dropped == dropped[:, :1]).all()
     assert 0 < dropped[:, 0].sum() < 32  # of 64, each with probability 0.2
+
+
+TINY_GPT = "--width=8 --heads=2 --layers=2 --rows=4 --length=8 --epochs=3".split()
+
+
+def test_transformer(tmp_path, capsys):
+    """With noise and without: they learn, differ, and are told and drawn."""
+    transformer = importlib.import_module("transformer")
+    text = tmp_path / "a.txt"
+    text.write_text("the cat sat on the mat.\nthe dog sat on the log.\n" * 40, "utf-8")
+    flags = [f"--text={text}", f"--out={tmp_path / 'new'}", "--rates", "0.2"]
+    runs = transformer.main([*flags, *TINY_GPT, "--learning-rate=0.03"])
+    printed = capsys.readouterr().out
+    assert [run.rate for run in runs] == [0, 0.2]
+    for run in runs:
+        validation, test = run.curve(0), run.curve(1)
+        assert len(validation) == len(test) == 3
+        assert validation[-1] < np.log2(17)  # of 16 characters, and what is not known
+        assert validation[run.best] == validation.min()
+        for score in (validation[run.best], test[run.best], test[-1]):
+            assert f"{score:.3f}" in printed
+    none, noisy = (run.curve(1)[run.best] for run in runs)
+    assert none != noisy
+    word = "saves" if noisy < none else "costs"
+    assert f"noise {word} {abs(noisy - none):.3f}" in printed
+    assert_drawn(tmp_path / "new" / "transformer.png")
+
+
+def test_the_noise_of_the_transformer():
+    """On attention and on branches, the same by blocks of keys, and for training."""
+    nets = importlib.import_module("transformer_nets")
+    tokens, key = jnp.arange(64 * 8).reshape(64, 8) % 5, jax.random.key(1)
+
+    def model(**noise):
+        return nets.Transformer(nets.Noise(**noise), 5, 8, 8, 2, layers=2)
+
+    params = jax.jit(functools.partial(model().init, train=False))(key, tokens)
+
+    def outputs(train=True, **noise):
+        apply = jax.jit(functools.partial(model(**noise).apply, train=train))
+        return apply(params, tokens, rngs={"dropout": key})
+
+    quiet = outputs(train=False, attention=0.25, path=0.5)
+    both, by_blocks, path = (
+        outputs(attention=rate, path=0.5, block_size=size)
+        for rate, size in ((0.25, None), (0.25, 4), (0.0, None))
+    )
+    np.testing.assert_allclose(both, by_blocks, atol=1e-5)
+    assert all((a != b).any() for a, b in ((both, quiet), (path, quiet), (both, path)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rates", "1.5"], "rate must be"),
+        (["--rates", "0"], "must be a positive number, got '0'"),
+        (["--bits", "4"], "invalid choice: 4"),
+        (["--width", "6"], "the width must be a multiple of the heads, got 6 and 4"),
+        (["--limit", "100"], "more than rows x length = 16 x 64"),
+        (["--resume"], "--resume: only together with --checkpoint"),
+    ],
+)
+def test_transformer_bad_arguments(flags, message, capsys):
+    transformer = importlib.import_module("transformer")
+    with pytest.raises(SystemExit):
+        transformer.parse(flags)
+    assert message in capsys.readouterr().err

@@ -22,6 +22,7 @@ checkpoints_file = importlib.import_module("checkpoints")
 lm = importlib.import_module("language_model")
 data = importlib.import_module("language_model_data")
 nets = importlib.import_module("language_model_nets")
+loop = importlib.import_module("text_training")
 training = importlib.import_module("language_model_train")
 benchmark = importlib.import_module("recurrent_methods")
 
@@ -135,7 +136,7 @@ def test_masks_of_a_sample_last_for_the_whole_text(corpus):
 def test_monte_carlo_averages_probabilities(corpus):
     trainer = make_trainer()
     params, samples = trainer.start(0).params, 5
-    root = training.key_for(7, training.MONTE_CARLO)
+    root = loop.key_for(7, loop.MONTE_CARLO)
     keys = [jax.random.fold_in(root, n) for n in range(samples)]
     scores = [trainer.log_likelihoods(params, corpus.valid, key) for key in keys]
     wide = np.asarray(jnp.stack(scores), np.float64)
@@ -180,15 +181,15 @@ def test_a_checkpoint_has_the_notes_of_its_moment(tmp_path, monkeypatch):
 
 
 def test_resumed_run_ends_with_the_same_bits(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHUNK", 7)
-    monkeypatch.setattr(training, "SAVED", 2)
+    monkeypatch.setattr(loop, "CHUNK", 7)
+    monkeypatch.setattr(loop, "SAVED", 2)
 
     def checkpoints():
-        identity = training.identity_of(corpus, trainer.settings, 5)
+        identity = loop.identity_of(corpus, trainer.settings, 5)
         return checkpoints_file.Checkpoints(tmp_path, identity)
 
     trainer = make_trainer("awd")
-    state, history = lm.train(trainer, 5)
+    state, history = loop.train(trainer, 5)
     advance = training.Trainer.advance
 
     def dies(self, state, seed, step):
@@ -198,10 +199,10 @@ def test_resumed_run_ends_with_the_same_bits(corpus, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training.Trainer, "advance", dies)
-        lm.train(trainer, 5, checkpoints())
+        loop.train(trainer, 5, checkpoints())
     resumed = training.Trainer(corpus, trainer.settings)  # compiles anew
     assert checkpoints().restore(resumed.start(5))[0] % trainer.segments > 0
-    again, its_history = lm.train(resumed, 5, checkpoints())
+    again, its_history = loop.train(resumed, 5, checkpoints())
     same_bits(again, state)
     assert its_history == history
 
@@ -210,7 +211,7 @@ def test_checkpoint_of_another_run_is_refused(corpus, tmp_path):
     trainer = make_trainer()
 
     def checkpoints(settings):
-        identity = training.identity_of(corpus, settings, 0)
+        identity = loop.identity_of(corpus, settings, 0)
         return checkpoints_file.Checkpoints(tmp_path, identity)
 
     first = checkpoints(trainer.settings)
@@ -218,7 +219,7 @@ def test_checkpoint_of_another_run_is_refused(corpus, tmp_path):
     assert first.step is None
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):
         first.restore(trainer.start(0))
-    first.save(1, trainer.start(0), training.History([(1, 2.0)], []))
+    first.save(1, trainer.start(0), loop.History([(1, 2.0)], []))
     first.close()
     checkpoints(trainer.settings).check(resume=True)
     with pytest.raises(ValueError, match="checkpoint of step 1 already"):
@@ -287,7 +288,7 @@ def test_command_prints_and_draws(level, layers, tmp_path, capsys):
     rates = ["--method", "untied", "--rates", "recurrent=0.1"]
     result = lm.main([*flags, *files, f"--level={level}", *more, *rates])
     printed = capsys.readouterr().out
-    assert f"{lm.measure(result.valid, level):.4f} {lm.UNITS[level]}" in printed
+    assert f"{loop.measure(result.valid, level):.4f} {loop.UNITS[level]}" in printed
     assert result.text in printed
     assert len(result.history.valid) == 2
     assert result.monte_carlo is not None
@@ -296,13 +297,13 @@ def test_command_prints_and_draws(level, layers, tmp_path, capsys):
 
 
 def test_measures():
-    assert lm.measure(math.log(8), "char") == pytest.approx(3)
-    assert lm.measure(math.log(8), "word") == pytest.approx(8)
+    assert loop.measure(math.log(8), "char") == pytest.approx(3)
+    assert loop.measure(math.log(8), "word") == pytest.approx(8)
 
 
 def test_epochs_are_averaged_over_their_steps():
     chunks = [(2, 1.0), (3, 4.0), (5, 2.0), (6, 5.0)]
-    assert lm.by_epoch(chunks, 3) == [(3, 2.0), (6, 3.0)]
+    assert loop.by_epoch(chunks, 3) == [(3, 2.0), (6, 3.0)]
 
 
 def test_the_printed_training_score_is_that_of_the_picture():
@@ -310,8 +311,8 @@ def test_the_printed_training_score_is_that_of_the_picture():
     trainer, nats = make_trainer(), math.log(2)
     epoch = trainer.segments
     chunks = [(epoch, 9 * nats), (epoch + 1, 4 * nats), (epoch + 3, nats)]
-    history = training.History(chunks, [(epoch, 3 * nats)])
-    label = lm.progress_label(trainer, history)
+    history = loop.History(chunks, [(epoch, 3 * nats)])
+    label = loop.progress_label(trainer, history)
     assert label == "epoch 2, bits per character: train 2.000, valid 3.000"
 
 

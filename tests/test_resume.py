@@ -25,15 +25,22 @@ SEED = int(os.environ.get("JAXNOISE_RESUME_SEED", random.randrange(2**32)))
 TIMEOUT = 300  # seconds; a run takes some 5
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 12
 
-# The arguments, the steps in all, and the second moment to be killed at, after the
-# random step. There are 28 and 44 steps in an epoch, and a checkpoint after each.
+# The arguments, the last of the random steps to be killed at, and the second moment,
+# after that step. There are 28, 44 and 43 steps in an epoch, and a checkpoint after
+# each; the transformer has four epochs without noise, and four with it.
 RUNS = {
-    "digits": (["--epochs=3", "--seeds=1", "--only=GaussianNoise"], 6 * 28, "writing"),
+    "digits": (["--epochs=3", "--seeds=1", "--only=GaussianNoise"], 3 * 28, "writing"),
     "language_model": (
         "--text=../text.txt --method=weightdrop --embedding=3 --features=4 --layers=1 "
         "--rows=2 --length=6 --epochs=4 --sample=20".split(),
-        4 * 44,
+        2 * 44,
         "deleting",
+    ),
+    "transformer": (
+        "--text=../text.txt --rates 0.2 --block-size=4 --width=4 --heads=1 --layers=2 "
+        "--rows=2 --length=6 --epochs=4".split(),
+        6 * 43,
+        "writing",
     ),
 }
 
@@ -63,31 +70,33 @@ def run(name, folder, moment="never", number=0):
 
 
 def left_behind(folder):
-    """The folders of the checkpoints, and those of them that are whole."""
-    entries = {entry.name for entry in (folder / "run").iterdir()}
+    """What is in the folders of checkpoints, and those checkpoints that are whole."""
+    several = list((folder / "run").glob("rate-*"))
+    found = [entry for f in several or [folder / "run"] for entry in f.iterdir()]
     parts = ("state", "notes", "_CHECKPOINT_METADATA")
     whole = {
-        name
-        for name in entries
-        if name.isdecimal() and all((folder / "run" / name / p).exists() for p in parts)
+        entry.relative_to(folder)
+        for entry in found
+        if entry.name.isdecimal() and all((entry / part).exists() for part in parts)
     }
-    return entries, whole
+    return {entry.relative_to(folder) for entry in found}, whole
 
 
 def final(folder):
-    """The step and every array of the one checkpoint that is in a folder."""
-    (step,) = os.listdir(folder / "run")
-    state = ocp.StandardCheckpointer().restore(folder / "run" / step / "state")
-    return int(step), state
+    """Every array of the checkpoints in a folder, by where they are and their steps."""
+    restore = ocp.StandardCheckpointer().restore
+    return {
+        str(path): restore(folder / path / "state") for path in left_behind(folder)[0]
+    }
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_run_ends_with_the_same_bits(name, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
-    _, steps, moment = RUNS[name]
+    _, latest, moment = RUNS[name]
     # not in the last part, so that there is something left to be killed at
-    step = random.Random(SEED).randrange(1, steps // 2)
-    print(f"JAXNOISE_RESUME_SEED={SEED}: {name} is killed at step {step} of {steps}")
+    step = random.Random(SEED).randrange(1, latest)
+    print(f"JAXNOISE_RESUME_SEED={SEED}: {name} is killed at step {step}")
     untouched, folder = tmp_path / "untouched", tmp_path / "killed"
     expected = run(name, untouched)
 
@@ -97,13 +106,14 @@ def test_killed_run_ends_with_the_same_bits(name, tmp_path):
     assert entries - whole  # a part of a checkpoint, in the way of the next process
     output = run(name, folder)
 
-    resumed = re.search(r"^resumed (?:at step|after) (\d+) .*\n", output, re.MULTILINE)
+    line = re.compile(
+        r"^(?:rate .*, )?resumed (?:at step|after) (\d+) .*\n", re.MULTILINE
+    )
+    resumed = line.search(output)
     assert (int(resumed[1]) > 0) if resumed else not whole
-    assert output.replace(resumed[0] if resumed else "", "") == expected
-    (at, state), (at_expected, state_expected) = final(folder), final(untouched)
-    assert at == at_expected
-    leaves, structure = jax.tree.flatten(state)
-    leaves_expected, structure_expected = jax.tree.flatten(state_expected)
+    assert line.sub("", output) == expected
+    leaves, structure = jax.tree.flatten(final(folder))
+    leaves_expected, structure_expected = jax.tree.flatten(final(untouched))
     assert structure == structure_expected and len(leaves) > 10
     for leaf, leaf_expected in zip(leaves, leaves_expected, strict=True):
         assert leaf.dtype == leaf_expected.dtype

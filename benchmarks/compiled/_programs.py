@@ -29,13 +29,15 @@ _FREE = frozenset(
 _SLICES = ("dynamic-slice", "slice", "gather")
 _UPDATE = "dynamic-update-slice"
 _VIEWS = ("bitcast", "broadcast", "convert", "copy", "reshape")
+# what the compiler writes where it finds no estimate
+_NO_ESTIMATE = 2**63 - 1
 _ROTATION = "13"  # in rounds 1, 9 and 17 of the 20 of a block of threefry
 
 
 class Cost(NamedTuple):
     """Of one run of a program.
 
-    cycles: an estimate; 0 where the compiler makes none.
+    cycles: an estimate; 0 where the compiler makes none, or none for some kernel.
     bytes: what kernels read and write, in whatever memory that is; where one reads or
         writes a slice of an array, the slice.
     kernels: those that run, in a loop once for each step.
@@ -86,7 +88,8 @@ def cost(text: str, trips: int | None = None) -> Cost:
     entry = re.search(r"^ENTRY %?([\w.\-]+) ", text, re.MULTILINE)
     if entry is None:
         raise ValueError("cost: the text has no ENTRY: it is not that of a program")
-    return _Program(text, trips).cost_of(entry[1])
+    found = _Program(text, trips).cost_of(entry[1])
+    return found._replace(cycles=0) if found.cycles >= _NO_ESTIMATE else found
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[Instruction]]]:
