@@ -103,14 +103,18 @@ def _rounds(
     Reference: Salmon, Moraes, Dror, Shaw, Parallel random numbers: as easy as 1, 2, 3,
     SC 2011.
     """
-    schedule = (key0, key1, key0 ^ key1 ^ np.uint32(0x1BD11BDA))
+    # what the operators of `jax.numpy` bind, without their checks: traced for every
+    # program, these hundred are most of its tracing
+    add, xor, either = lax.add, lax.bitwise_xor, lax.bitwise_or
+    schedule = (key0, key1, xor(xor(key0, key1), np.uint32(0x1BD11BDA)))
     rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
-    high, low = key0 if high is None else high + key0, low + key1
+    high, low = key0 if high is None else add(high, key0), add(low, key1)
     for group in range(5):
         for rotation in rotations[group % 2]:
-            high = high + low
-            low = (low << np.uint32(rotation)) | (low >> np.uint32(32 - rotation))
-            low = high ^ low
-        high = high + schedule[(group + 1) % 3]
-        low = low + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+            high = add(high, low)
+            left = lax.shift_left(low, np.uint32(rotation))
+            right = lax.shift_right_logical(low, np.uint32(32 - rotation))
+            low = xor(high, either(left, right))
+        high = add(high, schedule[(group + 1) % 3])
+        low = add(low, add(schedule[(group + 2) % 3], np.uint32(group + 1)))
     return high, low

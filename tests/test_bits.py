@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from jaxnoise import recurrent, tree, weights
+from jaxnoise import _random, recurrent, tree, weights
 from jaxnoise.testing._hlo import COLLECTIVES
 
 SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 9, 2, 5)]
@@ -206,3 +206,37 @@ def test_layers():
     np.testing.assert_array_equal(layer.apply({}, x, rng=key), expected)
     same = jnx.Dropout(0.5, bits=8, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(same(x, rngs=jax.random.clone(key)), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "unrolled"), [((65537, 65535), True), ((65536, 65536), False)]
+)
+def test_counters_of_one_word_are_for_fewer_than_2_to_the_32_elements(shape, unrolled):
+    """More are left to JAX, whose rounds are no part of the program before lowering."""
+    program = jax.make_jaxpr(lambda key: _random.random_bits(key, shape))
+    assert ("shift_left" in str(program(jax.random.key(0)))) is unrolled
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.3])
+def test_alpha_dropout_of_few_bits_is_that_of_the_realised_rate(rate):
+    """A constant has two values: where it is kept, and where not."""
+    key, realised = jax.random.key(3), round(256 * rate) / 256
+    x = jnp.ones((64, 8))
+    y = np.unique(jn.alpha_dropout(key, x, rate, bits=8))
+    expected = np.unique(jn.alpha_dropout(jax.random.clone(key), x, realised))
+    assert len(y) == 2
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((8 * 65535, 65537), True), ((8 * 65536, 65536), False)]
+)
+def test_blocks_of_few_bits_are_fewer_than_2_to_the_32(shape, fits):
+    def draw(key):
+        return jn.dropout_mask(key, shape, 0.5, bits=8)
+
+    if fits:
+        assert jax.eval_shape(draw, jax.random.key(0)).shape == shape
+    else:
+        with pytest.raises(ValueError, match=r"bits must be 32 .*\(524288, 65536\)"):
+            jax.eval_shape(draw, jax.random.key(0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
-from jaxnoise import mc, schedules, tree
+from jaxnoise import _check, mc, schedules, tree
 
 X = jnp.ones((2, 4, 3))
 
@@ -307,3 +307,24 @@ def test_a_tree_in_the_place_of_a_rate_or_a_key_is_not_printed():
         with pytest.raises(TypeError, match=r"^tree.dropconnect: \w+ must be") as found:
             call()
         assert len(str(found.value)) < 300 and "rray(" not in str(found.value)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_integer_beyond_the_floats_is_an_infinity_of_its_sign(sign):
+    with pytest.raises(ValueError, match=f"got {sign * float('inf')}"):
+        jn.gaussian_noise(jax.random.key(0), X, sign * 10**400)
+
+
+def test_an_amount_has_the_range_of_the_noise():
+    with jax.enable_x64(True):
+        x = jnp.zeros(4, np.float64)
+        assert np.isfinite(jn.gaussian_noise(jax.random.key(0), x, 1e39)).all()
+    with pytest.raises(ValueError, match=r"finite in float32.*got 1e\+39"):
+        jn.gaussian_noise(jax.random.key(0), X, 1e39)
+
+
+@pytest.mark.parametrize("number", [0, -1, float("inf"), float("nan")])
+def test_what_must_be_positive_and_finite(number):
+    with pytest.raises(ValueError, match="f: a must be finite and above 0, got"):
+        _check.positive("f", "a", number)
+    assert _check.positive("f", "a", 0.5) == 0.5

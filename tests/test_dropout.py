@@ -287,3 +287,35 @@ def test_a_policy_can_keep_the_mask_by_its_name():
     np.testing.assert_array_equal(
         jax.grad(lambda x: named(x).sum())(x), jax.grad(lambda x: layer(x).sum())(x)
     )
+
+
+@pytest.mark.parametrize("keep", [1e-6, 1.1 * 2**-13, 0.9 * 2**-12, 1.1 * 2**-12, 0.3])
+def test_below_2_to_the_minus_12_the_scale_is_that_of_the_grid(keep):
+    for rate in (1.0 - keep, jnp.float32(1.0 - keep)):
+        threshold, probability = _random.keep_threshold(rate, np.dtype(np.float32))
+        realised = float(threshold) / 2**23
+        asked = np.float32(1.0 - rate)
+        assert probability == np.float32(realised if keep < 2**-12 else asked)
+
+
+@pytest.mark.parametrize("dims", [(), (0,)])
+def test_only_a_mask_that_is_shared_is_kept_in_memory(dims):
+    """The wall of a conditional: without one a shared mask is drawn for each reader."""
+    program = jax.jit(lambda key, x: jn.dropout(key, x, 0.5, broadcast_dims=dims))
+    x = jnp.ones((64, 8))
+    text = program.lower(jax.random.key(0), x).compile().as_text()
+    assert ("conditional(" in text) is bool(dims)
+
+
+def test_all_is_dropped_by_one_program_without_a_draw():
+    traced = jax.make_jaxpr(lambda key, x: jn.dropout(key, x, 1.0))
+    (program,) = traced(jax.random.key(0), jnp.ones((64, 8))).eqns
+    assert program.params["name"] == "_dropped"
+    assert "random_bits" not in str(program)
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "gaussian_dropout"])
+def test_a_traced_rate_stops_below_one(name):
+    x = jnp.ones((64, 8))
+    y = jax.jit(getattr(jn, name))(jax.random.key(4), x, np.float32(1))
+    assert np.isfinite(y).all()

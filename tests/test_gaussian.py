@@ -144,3 +144,20 @@ def test_bfloat16_noise_has_more_than_the_128_values_of_a_bfloat16_draw(key):
     x = jnp.zeros((2**16,), jnp.bfloat16)
     y = jn.gaussian_noise(key, x, 1.0)
     assert len(np.unique(np.asarray(y, np.float32))) > 1000
+
+
+def test_laplace_variables_of_float64_are_those_of_jax_random():
+    with jax.enable_x64(True):
+        x = jnp.zeros((64, 8), jnp.float64)
+        y = jn.laplace_noise(jax.random.key(1), x, 1.0)
+        expected = jax.random.laplace(jax.random.key(1), x.shape, jnp.float64)
+        np.testing.assert_allclose(y, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.5, 0.75])
+def test_gaussian_dropout_has_its_formula_at_a_traced_rate(rate):
+    x = jnp.ones((64, 8))
+    y = jax.jit(jn.gaussian_dropout)(jax.random.key(2), x, np.float32(rate))
+    n = jax.random.normal(jax.random.key(2), x.shape)
+    expected = 1 + n * np.float32(np.sqrt(rate / (1 - rate)))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)

@@ -189,3 +189,11 @@ def test_speckle_noise_gradient_by_stddev(key, x):
     gradient = jax.grad(lambda s: jn.speckle_noise(again(key), x, s).sum())(0.3)
     expected = (x * jax.random.normal(again(key), SHAPE)).sum()
     np.testing.assert_allclose(gradient, expected, rtol=1e-4)
+
+
+def test_the_smallest_uniform_number_is_a_small_count():
+    """Key 2468 draws a 0 among 1024, 1 in 2^23: there the quantile must be finite."""
+    key = jax.random.key(2468)
+    assert jax.random.uniform(jax.random.clone(key), (1024,)).min() == 0
+    counts = jn.poisson_noise(key, jnp.full(1024, 100.0), 1.0)
+    assert counts.min() == 51 and counts.max() < 150

@@ -1,41 +1,20 @@
 """The language model example: every method, exact resume, scores, and bad arguments."""
 
-import functools
 import importlib
-import json
 import math
 import os
-import sys
-from collections import Counter
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_language import TEXT, TINY, data, make_trainer, nets, training
 
 pytestmark = pytest.mark.program
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "benchmarks")]
 checkpoints_file = importlib.import_module("checkpoints")
 lm = importlib.import_module("language_model")
-data = importlib.import_module("language_model_data")
-nets = importlib.import_module("language_model_nets")
 loop = importlib.import_module("text_training")
-training = importlib.import_module("language_model_train")
 benchmark = importlib.import_module("recurrent_methods")
-
-TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 12
-TINY = {"embedding": 3, "features": 4, "layers": 1, "rows": 2, "length": 6, "epochs": 2}
-
-
-@functools.cache
-def make_trainer(method="variational", **changes):
-    """Trainers by method and settings, each compiled once for all the tests."""
-    corpus = data.make_corpus("char", TEXT, None, words=100)
-    settings = training.Settings(nets.METHODS[method], **TINY | changes)
-    return training.Trainer(corpus, settings)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +25,6 @@ def corpus():
 def same_bits(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-# --- methods -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", nets.METHODS)
@@ -110,9 +86,6 @@ def test_penalties_reach_the_gradient(corpus):
         same_bits(*(state.params for state in states))
 
 
-# --- scores ------------------------------------------------------------------------
-
-
 def test_scores_carry_the_state_over_segments(corpus):
     """Segment by segment is the same as the whole text at once."""
     trainer = make_trainer(rows=1)
@@ -155,9 +128,6 @@ def test_filled_up_places_do_not_count():
         scores[0], wide[2] - np.log(np.exp(wide).sum()), rtol=1e-6
     )
     assert scores[1] == 0
-
-
-# --- resume ------------------------------------------------------------------------
 
 
 class Killed(Exception):
@@ -228,55 +198,6 @@ def test_checkpoint_of_another_run_is_refused(corpus, tmp_path):
         checkpoints(trainer.settings._replace(clip=2.0)).check(resume=True)
 
 
-# --- text --------------------------------------------------------------------------
-
-
-def test_language_reference_has_each_paragraph_once():
-    text = data.language_reference("char")
-    assert len(text) > 100_000
-    counts = Counter(" ".join(p.split()) for p in text.split("\n\n"))
-    assert max(counts.values()) == 1
-
-
-def test_characters_come_back(corpus):
-    tokens = np.concatenate([corpus.train, corpus.valid])
-    assert corpus.decode(tokens) == TEXT
-    assert corpus.unknown == 0
-    assert corpus.decode(corpus.encode("cat?")) == "cat\ufffd"
-
-
-def test_words_outside_the_vocabulary_are_unknown():
-    corpus = data.make_corpus("word", "a a a b b c\n a b\n", "a c d\n", words=4)
-    assert corpus.vocabulary == (data.UNKNOWN, "a", "b", data.END)
-    np.testing.assert_array_equal(corpus.train, [1, 1, 1, 2, 2, 0, 3, 1, 2, 3])
-    np.testing.assert_array_equal(corpus.valid, [1, 0, 0, 3])
-    assert corpus.unknown == 0.5
-    assert corpus.decode([1, 3, 2, 0]) == "a\nb <unk>"
-
-
-def test_training_rows_are_stretches_of_the_text():
-    tokens = np.arange(50)
-    rows = data.training_rows(tokens, 3, 5)
-    np.testing.assert_array_equal(rows, [range(s, s + 16) for s in (0, 15, 30)])
-    with pytest.raises(ValueError, match="more than rows x length = 10 x 5"):
-        data.training_rows(tokens, 10, 5)
-
-
-@pytest.mark.parametrize("size", [2, 30, 31, 32, 57])
-def test_held_out_segments_have_each_symbol_once(size):
-    tokens = np.arange(1, size + 1)
-    inputs, targets = data.held_out_segments(tokens, 3, 5)
-    assert inputs.shape == targets.shape == (-(-(size - 1) // 15), 3, 5)
-    for symbols, expected in ((inputs, tokens[:-1]), (targets, tokens[1:])):
-        in_order = symbols.swapaxes(0, 1).reshape(-1)
-        np.testing.assert_array_equal(in_order[: size - 1], expected)
-    rest = targets.swapaxes(0, 1).reshape(-1)[size - 1 :]
-    assert (rest == data.IGNORED).all()
-
-
-# --- the command -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("level", "layers"), [("char", 2), ("word", 1)])
 def test_command_prints_and_draws(level, layers, tmp_path, capsys):
     text, valid = tmp_path / "a.txt", tmp_path / "b.txt"
@@ -338,45 +259,6 @@ def test_bad_arguments(flags, message, capsys):
     with pytest.raises(SystemExit):
         lm.parse(flags)
     assert message in capsys.readouterr().err
-
-
-# --- the benchmark -----------------------------------------------------------------
-
-
-def test_committed_table_is_of_the_methods_and_numbers_beside_it():
-    path = ROOT / "benchmarks" / "results" / "recurrent_methods.json"
-    report = json.loads(path.read_text("utf-8"))
-    assert path.with_suffix(".md").read_text("utf-8") == benchmark.markdown(report)
-    rates = {name: benchmark.changed(m) for name, m in nets.METHODS.items()}
-    assert report["methods"] == rates
-    for entry in report["corpora"]:
-        assert list(entry["runs"]) == list(rates)
-        for runs in entry["runs"].values():
-            assert [run["seed"] for run in runs] == [0, 1, 2]
-
-
-def test_table_tells_means_deviations_and_paired_differences():
-    def runs(*ends):
-        pairs = enumerate(ends)
-        return [
-            {"seed": s, "train": [2.0], "test": [3.0, end], "seconds": 1}
-            for s, end in pairs
-        ]
-
-    entry = {
-        "name": "text",
-        "unit": "bits per character",
-        "train_file": "a.txt",
-        "test_file": None,
-        "train_symbols": 5,
-        "test_symbols": 4,
-        "vocabulary": 3,
-        "test_outside_vocabulary": 0.0,
-        "runs": {"none": runs(2.0, 4.0), "awd": runs(1.5, 3.0)},
-    }
-    *_, none, awd = benchmark.table(entry, {"none": {}, "awd": {"ar": 2.0}})
-    assert none == "| none |  | 3.000 ± 1.414 | 2.500 ± 0.707 |  | 2.000 ± 0.000 |"
-    assert awd.startswith("| awd | ar 2.0 | 2.250 ± 1.061 | 2.250 ± 1.061 | -0.750 ±")
 
 
 @pytest.mark.parametrize("flag", ["a=char", "a=line:b.txt", "a=char:missing.txt"])

@@ -2,6 +2,8 @@
 
 import inspect
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import jaxnoise as jn
@@ -17,7 +19,9 @@ PUBLIC = set(jn.__all__)
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_law(case, law):
-    outcome = run_law(law, case)
+    # strict throughout, as the law of shapes is: another mode would compile all anew
+    with jax.numpy_dtype_promotion("strict"):
+        outcome = run_law(law, case)
     assert outcome.status != "broken", outcome.detail
 
 
@@ -92,3 +96,17 @@ def test_report_and_unknown_law():
     assert "4 keys" in str(report)
     with pytest.raises(ValueError, match="laws must be among"):
         check_noise(jn.dropout, laws=["moment"])
+
+
+RATED = ("dropout", "spatial_dropout", "drop_path", "alpha_dropout")
+RATED += ("feature_alpha_dropout", "gaussian_dropout", "salt_and_pepper")
+SCALED = ("gaussian_noise", "uniform_noise", "laplace_noise", "speckle_noise")
+OFF = [(name, (0.0,)) for name in (*RATED, *SCALED)]
+OFF += [("drop_block", (0.0, 2))]
+OFF += [("real_gaussian_dropout", amounts) for amounts in [(0.0, 1.0), (0.5, 0.0)]]
+
+
+@pytest.mark.parametrize(("name", "amounts"), OFF)
+def test_nothing_is_computed_where_nothing_is_asked_for(name, amounts):
+    traced = jax.make_jaxpr(lambda key, x: getattr(jn, name)(key, x, *amounts))
+    assert not traced(jax.random.key(0), jnp.ones((1, 64, 8))).eqns

@@ -228,3 +228,11 @@ def test_neftune_layers_take_lengths_at_the_call(key):
     np.testing.assert_array_equal(y, expected)
     y = jnx.NeftuneNoise(5.0)(x, rngs=again(key), lengths=lengths)
     np.testing.assert_array_equal(y, expected)
+
+
+def test_an_id_may_be_the_last_of_its_dtype():
+    ids = jnp.arange(8, dtype=np.int8)
+    y = jn.token_dropout(jax.random.key(0), ids, 1.0, 127, protected=(-128,))
+    assert y.dtype == np.int8 and (y == 127).all()
+    with pytest.raises(ValueError, match=r"mask_id must be in \[-128, 127\].*got 128"):
+        jn.token_dropout(jax.random.key(0), ids, 1.0, 128)

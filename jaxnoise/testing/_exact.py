@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnoise.testing._case import Case
+from jaxnoise.testing._statistics import sizes
 
 LOW_PRECISION = (jnp.bfloat16, jnp.float16)
 
@@ -41,7 +42,7 @@ def shape(case: Case) -> str:
     with jax.numpy_dtype_promotion("strict"):
         for dtype in (jnp.float32, *LOW_PRECISION):
             for size in case.shapes:
-                x = jnp.ones(size, dtype)
+                x = jax.ShapeDtypeStruct(size, dtype)
                 y = traced(x)
                 try:
                     chex.assert_trees_all_equal_shapes_and_dtypes(y, x)
@@ -51,7 +52,7 @@ def shape(case: Case) -> str:
                         f"{y.dtype}{y.shape} for an input of {x.dtype}{x.shape}.",
                     )
                 seen += 1
-            case.noise(case.key(), case.input().astype(dtype), amount)
+            case.noise(case.key(), _rounded(case.input(), dtype), amount)
         # once: a look for leaks traces all anew, and what leaks does so for every shape
         # and dtype
         with checking_leaks():
@@ -63,10 +64,12 @@ def precision(case: Case) -> str:
     """Noise is drawn and scaled in float32, then rounded once to the dtype of x."""
     for dtype in LOW_PRECISION:
         for amount in case.amounts:
-            x = case.input().astype(dtype)
-            narrow = case.noise(case.key(), x, amount).astype(dtype)
-            wide = case.noise(case.key(), x.astype(jnp.float32), amount).astype(dtype)
-            narrow, wide = (np.asarray(v.astype(jnp.float32)) for v in (narrow, wide))
+            x = _rounded(case.input(), dtype)
+            narrow = case.noise(case.key(), x, amount)
+            wide = case.noise(case.key(), _rounded(x, jnp.float32), amount)
+            narrow, wide = (
+                np.asarray(v).astype(dtype).astype(np.float32) for v in (narrow, wide)
+            )
             # where float32 results differ by an ulp, they may round apart
             apart = (narrow != wide).sum()
             if apart > (0 if case.exact else 1):
@@ -76,6 +79,11 @@ def precision(case: Case) -> str:
                     f"values are not the float32 result rounded once.",
                 )
     return "bfloat16, float16"
+
+
+def _rounded(x, dtype):
+    """By NumPy, which needs no program for it."""
+    return jnp.asarray(np.asarray(x).astype(dtype))
 
 
 def repeats(case: Case) -> str:
@@ -97,7 +105,8 @@ def repeats(case: Case) -> str:
 
 def key(case: Case) -> str:
     """Another key, another output."""
-    x, amount = case.input(64, 64), case.amounts[-1]
+    # the size of the laws about distributions, which have its program
+    x, amount = case.input(*sizes(case)), case.amounts[-1]
     outputs = [np.asarray(case.noise(case.key(n), x, amount)) for n in range(4)]
     for n, output in enumerate(outputs[1:], 1):
         if (output == outputs[0]).all():
@@ -114,8 +123,8 @@ def off(case: Case) -> str:
             case.fail("off", f"amount {zero!r} changes x by {abs(y - x).max()}.")
     if not case.traced:
         return "known 0"
-    traced = jax.jit(case.noise)(case.key(), x, np.float32(0))
-    if not (traced == x).all():
+    traced = np.asarray(jax.jit(case.noise)(case.key(), x, np.float32(0)))
+    if not (traced == np.asarray(x)).all():
         case.fail("off", f"a traced 0 changes x by {abs(traced - x).max()}.")
     return "known and traced 0"
 
@@ -158,18 +167,15 @@ def selection(case: Case) -> str:
         return case.noise(case.key(), x, amount)
 
     x = case.input(16, 16)
-    y, gradient = map(
-        np.asarray, jax.jit(lambda x, c: _call_and_pull(call, x, c))(x, 1)
-    )
+    pull = jax.jit(lambda x, cotangent: _call_and_pull(call, x, cotangent))
+    y, gradient = map(np.asarray, pull(x, np.ones(x.shape, np.float32)))
     lost = np.isclose(y, floor, rtol=1e-6, atol=0)
     if not 0 < lost.sum() < lost.size:
         case.fail("selection", f"{lost.sum()} of {lost.size} values are dropped.")
     for poison in (np.nan, np.inf, -np.inf):
-        poisoned = jnp.where(lost, jnp.float32(poison), x)
-        cotangent = jnp.where(lost, jnp.float32(poison), 1)
-        out, pulled = jax.jit(lambda x, c: _call_and_pull(call, x, c))(
-            poisoned, cotangent
-        )
+        poisoned = np.where(lost, np.float32(poison), x)
+        cotangent = np.where(lost, np.float32(poison), np.float32(1))
+        out, pulled = pull(jnp.asarray(poisoned), cotangent)
         case.equal("selection", f"{poison} at dropped places", out, y)
         case.equal(
             "selection", f"cotangent {poison} at dropped places", pulled, gradient
@@ -179,4 +185,4 @@ def selection(case: Case) -> str:
 
 def _call_and_pull(call, x, cotangent):
     y, pull = jax.vjp(call, x)
-    return y, pull(jnp.broadcast_to(jnp.asarray(cotangent, y.dtype), y.shape))[0]
+    return y, pull(cotangent)[0]

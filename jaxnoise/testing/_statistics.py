@@ -8,6 +8,7 @@ holds tomorrow; over fresh keys one in a million would fail.
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,19 +17,31 @@ from jaxnoise.testing._case import Case
 Z = 4.892  # two-sided normal quantile of 1e-6
 DETECTED = Z + 4.753  # plus the one-sided quantile of 1e-6
 SAMPLES = 2**18
+DRAWS = 4  # arrays of `sizes` that make so many samples
 INPUT = 1.5
+
+
+def sizes(case: Case) -> tuple[int, int]:
+    """Rows and columns of the units of a draw, one size for all laws: one program."""
+    return (SAMPLES // DRAWS, 1) if case.per_row else (2**8, SAMPLES // DRAWS // 2**8)
+
+
+def constant(case: Case) -> jax.Array:
+    """`INPUT` everywhere, in the layout of the case."""
+    shape = case.layout(*sizes(case))
+    return jnp.asarray(np.full(shape, INPUT, np.float32))
 
 
 def moments(case: Case) -> str:
     """Mean and variance follow the formula of the docstring."""
     if case.mean is None or case.variance is None:
         return ""
-    found = []
+    x, found = constant(case), []
     for number, amount in enumerate(case.amounts):
-        rows, columns = (SAMPLES, 1) if case.per_row else (1, SAMPLES)
-        x = jnp.full(case.layout(rows, columns), INPUT, jnp.float32)
-        y = case.noise(case.key(number + 1), x, amount)
-        sample = case.units(np.asarray(y, np.float64)).ravel()
+        keys = range(DRAWS * number + 1, DRAWS * (number + 1) + 1)
+        draws = [case.noise(case.key(n), x, amount) for n in keys]
+        units = [case.units(np.asarray(y, np.float64)).ravel() for y in draws]
+        sample = np.concatenate(units)
         n, mean, variance = sample.size, sample.mean(), sample.var()
         expected = case.mean(INPUT, amount), case.variance(INPUT, amount)
         deviation = math.sqrt(expected[1])
@@ -56,8 +69,7 @@ def moments(case: Case) -> str:
 
 def independence(case: Case) -> str:
     """Neighbouring units, along rows and along columns, are uncorrelated."""
-    rows, columns = (SAMPLES // 4, 1) if case.per_row else (256, 256)
-    x = jnp.full(case.layout(rows, columns), INPUT, jnp.float32)
+    x, (rows, columns) = constant(case), sizes(case)
     y = np.asarray(case.noise(case.key(5), x, case.amounts[-1]), np.float64)
     units = case.units(y)
     sign = np.where(units > units.mean(), 1.0, -1.0)

@@ -31,7 +31,7 @@ def batching(case: Case) -> str:
     def call(key):
         return case.noise(key, x, case.amounts[-1])
 
-    loop = jnp.stack([call(key) for key in keys])
+    loop = np.stack([call(key) for key in keys])
     case.equal("batching", "vmap over 3 keys", jax.vmap(call)(keys), loop)
     return "3 keys"
 
@@ -49,9 +49,8 @@ def traced(case: Case) -> str:
         return case.noise(key, x, amount)
 
     for amount in map(np.float32, case.amounts):
-        known = jax.jit(lambda key, x, amount=amount: case.noise(key, x, amount))
-        expected = known(case.key(), x)
-        case.equal("traced", f"traced {amount}", once(case.key(), x, amount), expected)
+        known = case.noise(case.key(), x, amount)
+        case.equal("traced", f"traced {amount}", once(case.key(), x, amount), known)
     case.noise(case.key(), x, 0.25)
     before = _compilations
     for amount in (0.3, 0.35, 0.4):
@@ -82,7 +81,8 @@ def x64(case: Case) -> str:
 
 def gradients(case: Case) -> str:
     """Right and finite, also at the ends of the range, in all modes that there are."""
-    x, v = case.input(), jnp.cos(case.input())
+    x = case.input()
+    v = jnp.asarray(np.cos(np.asarray(x)))
     amounts = (0.0, *case.amounts, *(() if case.top is None else (case.top,)))
     compute, kind = _derivatives(case, v), "traced" if case.traced else "known"
     for amount in amounts:

@@ -1,9 +1,11 @@
 """Which tests are to see a change of which module, the fast and telling ones first."""
 
-_SHAPES, _SURVIVORS = "tests/test_structured.py", "tests/test_survivors.py"
-_REST = [_SURVIVORS, "tests/test_image.py"]
+_SHAPES = "tests/test_structured.py"
+_NOTHING = "tests/test_laws.py::test_nothing_is_computed_where_nothing_is_asked_for"
+_INTEGERS = "tests/test_integers.py"
+_REST = [_NOTHING, "tests/test_check.py", "tests/test_image.py"]
 _GAUSSIAN = ["tests/test_gaussian.py", "tests/test_quantile.py"]
-_DROPOUT = ["tests/test_dropout.py", _SURVIVORS, "tests/test_check.py"]
+_DROPOUT = ["tests/test_dropout.py", _NOTHING, "tests/test_check.py"]
 _DROPOUT += ["tests/test_bits.py"]
 _OPTIONS = "tests/attack/test_options.py"
 
@@ -18,7 +20,10 @@ _ASKED = [
 
 # of the recurrent core some tests of a second each, and then the whole files
 _CORE, _NOISE = "tests/test_recurrent_core.py", "tests/test_recurrent_noise.py"
-_LAYERS = ["tests/test_recurrent_linen.py", "tests/test_recurrent_nnx.py"]
+_GRADIENTS = "tests/test_recurrent_gradients.py"
+_TRANSFORMS = "tests/test_recurrent_noise_transforms.py"
+_CORES, _NOISES = [_CORE, _GRADIENTS], [_NOISE, _TRANSFORMS]
+_LAYERS = [f"tests/test_recurrent_{of}.py" for of in ("linen", "nnx", "wrappers")]
 _BAD = [f"{_NOISE}::test_bad_{of}" for of in ("rates_shapes_and_keys", "sequences")]
 _BAD += [f"{_NOISE}::test_bad_noise", f"{_NOISE}::test_bad_weights"]
 _BY_GATE = f"{_CORE}::test_kernels_by_gate_are_those_side_by_side[simple]"
@@ -39,7 +44,7 @@ _FLAX = [
 def _cell(name, *numbers):
     """The equations and the gradients of a cell, with all kinds of noise at once."""
     equations = f"{_CORE}::test_sequence_is_the_equations_of_the_papers"
-    gradients = f"{_CORE}::test_gradients_are_those_of_autodiff"
+    gradients = f"{_GRADIENTS}::test_gradients_are_those_of_autodiff"
     found = [f"{equations}[{name}, all per step]"]
     return found + [f"{gradients}[float64-1e-12-{name}-rates{n}]" for n in numbers]
 
@@ -48,14 +53,15 @@ SUITES = {
     "jaxnoise/_mask.py": [*_DROPOUT, _SHAPES, *_PLACES],
     "jaxnoise/_sharding.py": [*_ASKED, *_PLACES, *_MESHES],
     "jaxnoise/_integers.py": [
+        _INTEGERS,
         "tests/test_check.py",
-        _SURVIVORS,
         "tests/test_text.py",
         _OPTIONS,
     ],
     "jaxnoise/_check.py": [
         "tests/test_check.py",
-        _SURVIVORS,
+        _INTEGERS,
+        _NOTHING,
         "tests/test_text.py",
         "tests/test_activation.py",
         "tests/attack/test_calls.py::test_calls[dropout]",
@@ -64,7 +70,7 @@ SUITES = {
         "tests/test_bits.py",
     ],
     "jaxnoise/_threefry.py": ["tests/test_dropout.py", "tests/test_gaussian.py"],
-    "jaxnoise/_packed.py": ["tests/test_bits.py", _SURVIVORS, *_PLACES],
+    "jaxnoise/_packed.py": ["tests/test_bits.py", _NOTHING, *_PLACES],
     "jaxnoise/_random.py": [
         "tests/test_dropout.py",
         *_GAUSSIAN,
@@ -72,33 +78,65 @@ SUITES = {
         *_REST,
     ],
     "jaxnoise/_dropout.py": _DROPOUT,
-    "jaxnoise/_gaussian.py": [*_GAUSSIAN, "tests/test_check.py", *_REST],
+    "jaxnoise/_gaussian.py": [*_GAUSSIAN, *_REST],
     "jaxnoise/_quantile.py": [*_GAUSSIAN, *_REST],
     "jaxnoise/_structured.py": [
         _SHAPES,
         "tests/test_check.py",
         "tests/test_laws.py::test_law[drop_block-traced]",
-        _SURVIVORS,
+        _NOTHING,
         *_PLACES,
     ],
-    "jaxnoise/recurrent/_noise.py": [*_DRAW, *_BAD, _NOISE, _CORE, _MESHES[1]],
-    "jaxnoise/recurrent/_masks.py": [*_cell("lstm", 2, 1), _CORE, _NOISE, _MESHES[1]],
+    "jaxnoise/recurrent/_noise.py": [
+        *_DRAW,
+        *_BAD,
+        *_NOISES,
+        *_CORES,
+        _MESHES[1],
+    ],
+    "jaxnoise/recurrent/_masks.py": [
+        *_cell("lstm", 2, 1),
+        *_CORES,
+        *_NOISES,
+        _MESHES[1],
+    ],
     "jaxnoise/recurrent/_weights.py": [
         *_BAD,
         _BY_GATE,
         *_cell("lstm", 2),
-        _CORE,
-        _NOISE,
+        *_CORES,
+        *_NOISES,
         _MESHES[1],
     ],
-    "jaxnoise/recurrent/_lstm.py": [*_cell("lstm", 2), _CORE, _NOISE],
-    "jaxnoise/recurrent/_gru.py": [*_cell("gru", 5), _CORE, _NOISE],
-    "jaxnoise/recurrent/_simple.py": [*_cell("simple", 8), _CORE, *_LAYERS],
-    "jaxnoise/recurrent/_cell.py": [*_BAD, *_cell("simple"), _CORE, _NOISE, _MESHES[1]],
-    "jaxnoise/recurrent/_sequence.py": [*_FLAX, _REVERSED, _CORE, *_LAYERS, _MESHES[1]],
-    "jaxnoise/recurrent/_apart.py": [*_cell("gru", 5, 4), _CORE, _MESHES[1]],
-    "jaxnoise/recurrent/_together.py": [_TOGETHER, _CORE],
-    "jaxnoise/recurrent/_overwrite.py": [*_cell("simple", 8), _CORE, _NOISE],
-    "jaxnoise/recurrent/_scan.py": [*_cell("gru", 5, 4), _CORE, _NOISE, _MESHES[1]],
+    "jaxnoise/recurrent/_lstm.py": [*_cell("lstm", 2), *_CORES, *_NOISES],
+    "jaxnoise/recurrent/_gru.py": [*_cell("gru", 5), *_CORES, *_NOISES],
+    "jaxnoise/recurrent/_simple.py": [*_cell("simple", 8), *_CORES, *_LAYERS],
+    "jaxnoise/recurrent/_cell.py": [
+        *_BAD,
+        *_cell("simple"),
+        *_CORES,
+        *_NOISES,
+        _MESHES[1],
+    ],
+    "jaxnoise/recurrent/_sequence.py": [
+        *_FLAX,
+        _REVERSED,
+        *_CORES,
+        *_LAYERS,
+        _MESHES[1],
+    ],
+    "jaxnoise/recurrent/_apart.py": [
+        *_cell("gru", 5, 4),
+        *_CORES,
+        _MESHES[1],
+    ],
+    "jaxnoise/recurrent/_together.py": [_TOGETHER, *_CORES],
+    "jaxnoise/recurrent/_overwrite.py": [*_cell("simple", 8), *_CORES, *_NOISES],
+    "jaxnoise/recurrent/_scan.py": [
+        *_cell("gru", 5, 4),
+        *_CORES,
+        *_NOISES,
+        _MESHES[1],
+    ],
     "jaxnoise/recurrent/_layer.py": [*_FLAX, *_LAYERS, _MESHES[1]],
 }

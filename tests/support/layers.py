@@ -1,0 +1,28 @@
+"""Inputs and comparisons of recurrent layers."""
+
+import jax
+import numpy as np
+
+NOISY = {"input_rate": 0.5, "recurrent_rate": 0.3}
+
+
+def key(number=0):
+    return jax.random.key(number)
+
+
+def inputs(*shape):
+    return jax.random.normal(key(100), shape or (3, 6, 4))
+
+
+def equal(a, b, tolerance=0.0):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance),
+        a,
+        b,
+    )
+
+
+def differ(a, b):
+    assert any(
+        (x != y).any() for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+    )
