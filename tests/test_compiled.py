@@ -412,11 +412,12 @@ spec = PartitionSpec(AXES[0], None, AXES[1], None)
 
 def gradient(key, *qkv):
     def loss(qkv):
-        ways = [(bits, size) for bits in (32, 8) for size in (None, 96)]
-        return sum(
-            jnp.sin(jn.dot_product_attention(key, *qkv, 0.5, bits=b, block_size=n)).sum()
-            for b, n in ways
-        )
+        ys = [
+            jn.dot_product_attention(key, *qkv, 0.5, bits=bits, block_size=size)
+            for bits in (32, 8)
+            for size in (None, 96)
+        ]
+        return sum(jnp.sin(y).sum() for y in ys)
     return jax.grad(loss)(qkv)
 
 compiled = chips.compile(gradient, (key, x, x, x), (PartitionSpec(), spec, spec, spec))
