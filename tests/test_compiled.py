@@ -424,6 +424,42 @@ def test_compilers_see_no_more_than_the_bounds(name, tmp_path):
     assert sent and not any(sent.values()), sent
 
 
+ATTENTION = """
+import jax, jax.numpy as jnp, jaxnoise as jn
+from jax.sharding import PartitionSpec
+from benchmarks.compiled._targets import AXES, TARGETS
+from jaxnoise.testing._hlo import collectives
+
+chips = TARGETS["tpu-v5e"].chips()
+key = jax.eval_shape(lambda: jax.random.key(0))
+x = jax.ShapeDtypeStruct((4, 256, 16, 64), jnp.bfloat16)
+spec = PartitionSpec(AXES[0], None, AXES[1], None)
+
+def gradient(key, *qkv):
+    def loss(qkv):
+        ys = [
+            jn.dot_product_attention(key, *qkv, 0.5, bits=bits, block_size=size)
+            for bits in (32, 8)
+            for size in (None, 96)
+        ]
+        return sum(jnp.sin(y).sum() for y in ys)
+    return jax.grad(loss)(qkv)
+
+compiled = chips.compile(gradient, (key, x, x, x), (PartitionSpec(), spec, spec, spec))
+print(dict(collectives(compiled.text)))
+"""
+
+
+def test_attention_over_batch_and_heads_sends_nothing_on_2x2_chips():
+    """Forward and backward, as a whole and by blocks, with 32 and with 8 bits."""
+    if complaint := TARGETS["tpu-v5e"].missing():
+        pytest.skip(complaint)
+    command = [sys.executable, "-c", ATTENTION]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "{}"
+
+
 def cost_of(rows, table, row, quantity):
     column, _, over = quantity.partition(" / ")
     found = rows[table, row]

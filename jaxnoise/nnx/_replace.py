@@ -109,7 +109,8 @@ def replace_dropout(
                 variant, wanted, node.attention_fn, dot_product_attention, name
             )
             take = variant.amount if other is None else variant.attention_amount
-            node.dropout_rate = take(name, node.dropout_rate)
+            amount: Any = take(name, node.dropout_rate)
+            node.dropout_rate = amount
             if other is None:
                 other = _Attention(variant._replace(rate=None, own=None))
             node.attention_fn = other
