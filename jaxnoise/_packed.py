@@ -91,12 +91,10 @@ def _bits(packed, axis, size):
     shape[axis] = size
 
     def bits(packed):
-        if size == GROUP:  # a constant, and no kernel to compute it
-            bit = 1 << np.arange(GROUP, dtype=packed.dtype).reshape(shape)
-        else:
-            index = lax.broadcasted_iota(packed.dtype, shape, axis) % GROUP
-            bit = lax.full_like(index, 1) << index
-        return packed & bit != 0
+        index = lax.broadcasted_iota(packed.dtype, shape, axis)
+        if size != GROUP:
+            index %= GROUP
+        return packed & (lax.full_like(index, 1) << index) != 0
 
     def of_halves(packed):
         return bits(packed.astype(np.uint16))
