@@ -78,7 +78,7 @@ class Trainer(Loop):
         windows = data[starts + jnp.arange(length + 1)[None]]
 
         def loss(params):
-            logits = self.model.apply(
+            logits: Any = self.model.apply(
                 params, windows[:, :-1], train=True, rngs={"dropout": noise}
             )
             return -log_likelihood(logits, windows[:, 1:]).mean()
@@ -98,7 +98,7 @@ class Trainer(Loop):
     def _nats(self, params, inputs, targets):
         def score(segment):
             tokens, targets = segment
-            logits = self.model.apply(params, tokens, train=False)
+            logits: Any = self.model.apply(params, tokens, train=False)
             return log_likelihood(logits, targets)
 
         count = (targets >= 0).sum()
