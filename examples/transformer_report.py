@@ -110,7 +110,7 @@ def draw_curves(runs: Sequence[Run], segments: int, title: str, path: Path) -> N
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(frameon=False, ncols=2)
     right.plot([], [], "k*", markersize=STAR, label="at the best epoch")
-    right.plot([], [], "ko", markersize=7, label="at the end")
+    right.plot([], [], "ko", fillstyle="none", label="at the end")
     right.set(
         xlabel="rate (0 is no noise)", ylabel=UNIT, title="test part", xticks=rates
     )
