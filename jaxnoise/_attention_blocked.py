@@ -121,7 +121,9 @@ def _forward(plan, operands):
         return (new, total, sums * _by_query(shrink) + part), None
 
     first = _start(q, v)
-    (top, total, sums), _ = lax.scan(step, first, jnp.arange(plan.blocks))
+    (top, total, sums), _ = lax.scan(
+        step, first, jnp.arange(plan.blocks, dtype=np.int32)
+    )
     y = (sums / _by_query(total) * _scale(plan, operands)).astype(q.dtype)
     return y, (operands, y, top, total)
 
@@ -211,7 +213,7 @@ def _backward(plan, kept, dy):
         return dq, (dk, dv, dbias)
 
     zero = jnp.zeros_like(q, wide)
-    dq, (dk, dv, dbias) = lax.scan(step, zero, jnp.arange(plan.blocks))
+    dq, (dk, dv, dbias) = lax.scan(step, zero, jnp.arange(plan.blocks, dtype=np.int32))
     if bias is not None and dbias is not None:
         if bias.shape[-1] == 1:
             dbias = dbias.sum(axis=0)

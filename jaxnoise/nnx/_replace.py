@@ -70,13 +70,11 @@ def replace_dropout(
     attention of rate 0 is none. Attention shares its noise over batch and heads
     (`broadcast_dropout`, on by default) if f takes `broadcast_dims`, otherwise each
     weight has its own; f gets the weights, after the softmax, as (..., heads, queries,
-    keys); flax multiplies them by 1 / (1 - rate), rounded to their dtype, where
-    `jaxnoise.dropout` divides and rounds once: in float32 the last bit may differ, in
-    bfloat16 all weights may be 0.6 % apart, by what flax is off. With
-    `jaxnoise.dropout` as f it is `jaxnoise.nnx.dot_product_attention` that attends,
-    with the options of f. Where the model has that already its options stay, too; for
-    another f they give way, but `block_size` and `drop="keys"` are an error then, as
-    there are no weights. An
+    keys). With `jaxnoise.dropout` as f it is our `dot_product_attention` that attends,
+    with the options of f: it scales the values by 1 / (1 - rate), where flax scales the
+    weights, so the last bit may differ. Where the model has ours already its options
+    stay, too; for another f they give way, but `block_size` and `drop="keys"` are an
+    error then, as there are no weights. An
     `attention_fn` other than that of flax or ours keeps its own dropout, as that
     function alone knows where it is; so does a subclass of Dropout with a `__call__` of
     its own.
