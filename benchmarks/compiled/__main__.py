@@ -15,7 +15,14 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.compiled import _plot, _recurrent, _report, _tables, _transformer
+from benchmarks.compiled import (
+    _attention,
+    _plot,
+    _recurrent,
+    _report,
+    _tables,
+    _transformer,
+)
 from benchmarks.compiled._programs import cost
 from benchmarks.compiled._results import Results, Row
 from benchmarks.compiled._tables import Program, Table
@@ -27,7 +34,12 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 @cache
 def tables() -> tuple[Table, ...]:
-    parts = (_tables.noises(), _transformer.tables(), _recurrent.tables())
+    parts = (
+        _tables.noises(),
+        _transformer.tables(),
+        _attention.tables(),
+        _recurrent.tables(),
+    )
     return tuple(chain.from_iterable(parts))
 
 
