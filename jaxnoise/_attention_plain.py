@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnoise import _attention_scores, _check, _mask, _random
 from jaxnoise._attention_scores import Given, Rules
@@ -70,6 +71,10 @@ def weighted(
     coins = _mask.coins_for(weights, shared, bits)
 
     def mixed(drawn, weights, v, keep):
+        if bits < 32:
+            # XLA for TPU fuses nothing that is done to bytes into a matmul, and then
+            # the expanded mask goes through memory
+            drawn = drawn.astype(np.uint16)
         kept = jnp.where(coins.mask(drawn), weights, jnp.zeros((), weights.dtype))
         return mix(kept, _mask.scaled(v, keep))
 

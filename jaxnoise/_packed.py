@@ -61,7 +61,7 @@ def draw(
 
 
 def unpack(packed: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.Array:
-    """The bool mask of `shape` that `draw` packed."""
+    """The bool mask of `shape` that `draw` packed, in integers of any width."""
     if not shape:
         return unpack(packed, (1,))[0]
     axis, size = _axis(shape), shape[_axis(shape)]
@@ -89,19 +89,10 @@ def _bits(packed, axis, size):
     """Bit number i % 8 of what is at i along the axis, or broadcast to it, as bools."""
     shape = [1] * packed.ndim
     shape[axis] = size
-
-    def bits(packed):
-        index = lax.broadcasted_iota(packed.dtype, shape, axis)
-        if size != GROUP:
-            index %= GROUP
-        return packed & (lax.full_like(index, 1) << index) != 0
-
-    def of_halves(packed):
-        return bits(packed.astype(np.uint16))
-
-    # XLA for TPU fuses what is done to bytes into no matmul, and the expanded mask of
-    # attention would go through memory; XLA for CPU works on more bytes at once
-    return lax.platform_dependent(packed, tpu=of_halves, default=bits)
+    index = lax.broadcasted_iota(packed.dtype, shape, axis)
+    if size != GROUP:
+        index %= GROUP
+    return (packed >> index) & 1 != 0
 
 
 def _axis(shape: Shape) -> int:
