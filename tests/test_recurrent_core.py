@@ -1,25 +1,23 @@
 """The pure recurrent functions against NumPy in float64 and against autodiff."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells import (
     ALL,
-    BATCH,
     COMMON,
-    FEATURES,
     GATES,
     STEPS,
     close,
     few,
+    gradients,
     normal,
     problem,
     reference,
     sample,
     tying,
+    weighing,
 )
 
 import jaxnoise.recurrent as jr
@@ -104,26 +102,6 @@ def test_a_step_without_a_batch_and_of_sizes_that_python_has_no_constants_for():
     new_h, y = jr.simple_step(weights, h, x)
     expected = np.tanh(x @ weights.input + h @ weights.recurrent + weights.bias)
     close((new_h, y), (expected, expected), 1e-5)
-
-
-@functools.partial(jax.jit, static_argnames=("cell", "forward_mode", "tied"))
-def gradients(cell, args, lengths, weigh, *, forward_mode, **tied):
-    def loss(args):
-        carry, ys = getattr(jr, cell)(
-            *args, seq_lengths=lengths, forward_mode=forward_mode, **tied
-        )
-        parts = zip(jax.tree.leaves((carry, ys)), weigh, strict=True)
-        return sum((part * weight).sum() for part, weight in parts)
-
-    return jax.grad(loss)(args)
-
-
-def weighing(cell, dtype):
-    carries = [
-        normal(8 + n, *BATCH, FEATURES, dtype=dtype)
-        for n in range(1 + (cell == "lstm"))
-    ]
-    return [*carries, normal(10, STEPS, *BATCH, FEATURES, dtype=dtype)]
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from cells import (
     ALL,
-    BATCH,
-    FEATURES,
     GATES,
-    STEPS,
     close,
     few,
-    normal,
+    gradients,
     problem,
     reference,
     sample,
     tying,
+    weighing,
 )
 
 import jaxnoise.recurrent as jr
@@ -70,26 +68,6 @@ def test_a_second_call_traces_nothing_again(cell):
         assert once > before
         run(weights, carry, inputs, activation_fn=activation)
         assert len(traces) == once
-
-
-@functools.partial(jax.jit, static_argnames=("cell", "forward_mode", "tied"))
-def gradients(cell, args, lengths, weigh, *, forward_mode, **tied):
-    def loss(args):
-        carry, ys = getattr(jr, cell)(
-            *args, seq_lengths=lengths, forward_mode=forward_mode, **tied
-        )
-        parts = zip(jax.tree.leaves((carry, ys)), weigh, strict=True)
-        return sum((part * weight).sum() for part, weight in parts)
-
-    return jax.grad(loss)(args)
-
-
-def weighing(cell, dtype):
-    carries = [
-        normal(8 + n, *BATCH, FEATURES, dtype=dtype)
-        for n in range(1 + (cell == "lstm"))
-    ]
-    return [*carries, normal(10, STEPS, *BATCH, FEATURES, dtype=dtype)]
 
 
 GRADIENTS = [("float64", 1e-12, *case.values) for case in ALL if few(case)]

@@ -170,3 +170,23 @@ def close(actual, expected, tolerance):
     for number, (a, b) in enumerate(flat):
         error, size = np.abs(np.asarray(a) - np.asarray(b)).max(), np.abs(b).max()
         assert error <= tolerance * size, (number, error / size)
+
+
+@functools.partial(jax.jit, static_argnames=("cell", "forward_mode", "tied"))
+def gradients(cell, args, lengths, weigh, *, forward_mode, **tied):
+    def loss(args):
+        carry, ys = getattr(jr, cell)(
+            *args, seq_lengths=lengths, forward_mode=forward_mode, **tied
+        )
+        parts = zip(jax.tree.leaves((carry, ys)), weigh, strict=True)
+        return sum((part * weight).sum() for part, weight in parts)
+
+    return jax.grad(loss)(args)
+
+
+def weighing(cell, dtype):
+    carries = [
+        normal(8 + n, *BATCH, FEATURES, dtype=dtype)
+        for n in range(1 + (cell == "lstm"))
+    ]
+    return [*carries, normal(10, STEPS, *BATCH, FEATURES, dtype=dtype)]
