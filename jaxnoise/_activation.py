@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _gaussian, _random, _sharding
+from jaxnoise import _gaussian
+from jaxnoise._core import _check, _random, _sharding
 
 
 def rrelu(

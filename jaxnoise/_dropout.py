@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _integers, _mask, _random, _sharding
+from jaxnoise._core import _check, _dims, _integers, _mask, _random, _sharding
 
 # -lambda * alpha of SELU: what it tends to for very negative inputs
 _SELU_FLOOR = np.float64(-1.7580993408473766)

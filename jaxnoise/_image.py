@@ -13,7 +13,8 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _gaussian, _mask, _random, _sharding, _wall
+from jaxnoise import _gaussian
+from jaxnoise._core import _check, _dims, _mask, _random, _sharding, _wall
 
 _KEPT = 2  # beside 0 for pepper and 1 for salt
 

@@ -14,7 +14,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _integers, _mask, _random, _sharding
+from jaxnoise._core import _check, _dims, _integers, _mask, _random, _sharding
 
 
 def spatial_dropout(

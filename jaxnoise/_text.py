@@ -11,7 +11,8 @@ from jax.core import max_dim
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _gaussian, _integers, _mask, _random, _sharding
+from jaxnoise import _gaussian
+from jaxnoise._core import _check, _integers, _mask, _random, _sharding
 
 
 def embedding_dropout(

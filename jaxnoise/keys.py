@@ -26,7 +26,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _integers, _names, _shown
+from jaxnoise._core import _check, _integers, _names, _shown
 
 __all__ = [
     "named_key",

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import max_dim
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _random
+from jaxnoise._core import _check, _dims, _random
 
 __all__ = [
     "ar",

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _integers, _shown
+from jaxnoise._core import _check, _integers, _shown
 
 __all__ = [
     "Schedule",

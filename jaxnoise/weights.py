@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _mask, _random, _sharding, _wall
+from jaxnoise._core import _check, _dense, _mask, _random, _sharding, _wall
 
 __all__ = [
     "dropconnect_dense",

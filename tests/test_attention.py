@@ -12,7 +12,7 @@ from flax import nnx
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from jaxnoise import _mask, _random, _threefry
+from jaxnoise._core import _mask, _random, _threefry
 
 BATCH, QUERIES, KEYS, HEADS, GROUPS, DEPTH = 2, 5, 7, 4, 2, 3
 WEIGHTS = (BATCH, HEADS, QUERIES, KEYS)

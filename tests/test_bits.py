@@ -11,7 +11,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from jaxnoise import _random, recurrent, tree, weights
+from jaxnoise import recurrent, tree, weights
+from jaxnoise._core import _random
 from jaxnoise.testing._hlo import COLLECTIVES
 
 SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 9, 2, 5)]

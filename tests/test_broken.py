@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnoise as jn
-from jaxnoise import _check, _mask, _random, _sharding
+from jaxnoise._core import _check, _mask, _random, _sharding
 from jaxnoise.testing import LAWS, LawError, check_noise
 
 

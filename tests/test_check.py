@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
-from jaxnoise import _check, mc, schedules, tree
+from jaxnoise import mc, schedules, tree
+from jaxnoise._core import _check
 
 X = jnp.ones((2, 4, 3))
 

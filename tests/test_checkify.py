@@ -11,7 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
-from jaxnoise import _traced, learned, losses, recurrent, schedules, tree, weights
+from jaxnoise import learned, losses, recurrent, schedules, tree, weights
+from jaxnoise._core import _traced
 
 NAN, INF = float("nan"), float("inf")
 X, KERNEL = jnp.ones((2, 3, 4)), jnp.ones((4, 4))

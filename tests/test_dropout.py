@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
-from jaxnoise import _random
+from jaxnoise._core import _random
 
 RATES = (0.1, 0.33, 0.5, 0.7, 0.9, 0.99)
 KEY = 11

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
-from jaxnoise import _random
+from jaxnoise._core import _random
 
 SHAPE = (40, 30)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import jaxnoise as jn
-from jaxnoise import _quantile, _random
+from jaxnoise._core import _quantile, _random
 
 SHAPE = (40, 30)
 

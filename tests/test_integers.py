@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnoise as jn
-from jaxnoise import _integers
+from jaxnoise._core import _integers
 
 X = jnp.ones((64, 8))
 

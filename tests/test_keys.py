@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnoise import _names, keys, tree
+from jaxnoise import keys, tree
+from jaxnoise._core import _names
 
 # for jax.random.key(0); once released, they must not change
 NAMED = {

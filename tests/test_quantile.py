@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from scipy import optimize, special
 
-from jaxnoise import _quantile, _random
+from jaxnoise._core import _quantile, _random
 
 PARTS = 8  # of all draws, one after the other: as float64 they are large
 

@@ -21,7 +21,7 @@ from cells import (
 )
 
 import jaxnoise.recurrent as jr
-from jaxnoise.recurrent import _masks, _scan, _sequence, _together
+from jaxnoise.recurrent import _masks, _scan, _time_layout, _together
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
@@ -188,7 +188,7 @@ def test_reversed_sequences_of_any_rank(batch, time_major, features):
         turned[:, *row] = xs[order][:, *row]
     axis = 0 if time_major else len(batch)
     for keep_order in (False, True):
-        seen, ys = _sequence.over_time(
+        seen, ys = _time_layout.over_time(
             lambda xs, lengths: (xs, xs),
             np.moveaxis(xs, 0, axis),
             feature_dims=len(features),

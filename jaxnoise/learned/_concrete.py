@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dims, _random, _sharding
+from jaxnoise._core import _check, _dims, _random, _sharding
 
 
 def concrete_dropout(

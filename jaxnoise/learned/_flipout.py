@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _mask, _random, _sharding
+from jaxnoise._core import _check, _dense, _mask, _random, _sharding
 
 
 def flipout_dense(

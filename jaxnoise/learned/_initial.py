@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jaxnoise import _check, _shown
+from jaxnoise._core import _check, _shown
 
 
 def logit(function: str, rate: Any) -> float:

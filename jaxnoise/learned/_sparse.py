@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _random
+from jaxnoise._core import _check, _dense, _random
 
 # Where log alpha is clipped. Clipped at 8, weights that the data determine well, with
 # log alpha around -10, would have no cost, and their noise would fall without end.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _random
+from jaxnoise._core import _check, _dense, _random
 
 # of Molchanov et al., fitted to the integral
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695

@@ -3,6 +3,7 @@
 from jaxnoise.linen._activation import RReLU
 from jaxnoise.linen._attention import dot_product_attention
 from jaxnoise.linen._cells import GRUCell, LSTMCell, SimpleCell
+from jaxnoise.linen._dense import DropConnectDense, NoisyDense
 from jaxnoise.linen._dropout import AlphaDropout, Dropout, FeatureAlphaDropout
 from jaxnoise.linen._dropout_wrapper import DropoutNoise, DropoutWrapper
 from jaxnoise.linen._embed import Embed
@@ -20,11 +21,10 @@ from jaxnoise.linen._learned import (
     SparseVariationalDense,
     VariationalDense,
 )
-from jaxnoise.linen._recurrent import RNN
 from jaxnoise.linen._replace import replace_dropout
+from jaxnoise.linen._rnn import RNN
 from jaxnoise.linen._structured import DropBlock, DropPath, SpatialDropout
 from jaxnoise.linen._text import NeftuneNoise, TokenDropout
-from jaxnoise.linen._weights import DropConnectDense, NoisyDense
 from jaxnoise.linen._zoneout_wrapper import ZoneoutNoise, ZoneoutWrapper
 
 __all__ = [

@@ -6,7 +6,8 @@ import flax.linen as nn
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _activation, _check
+from jaxnoise import _activation
+from jaxnoise._core import _check
 from jaxnoise.linen._noise_layer import NoiseLayer
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from jaxnoise import _attention_flax
+from jaxnoise._flax import _attention
 
 
 def dot_product_attention(
@@ -79,7 +79,7 @@ def dot_product_attention(
     noise = (broadcast_dropout, broadcast_dims, bits)
     if block_size is not None or drop != "weights":
         query, key, value = promote_dtype(query, key, value, dtype=dtype)
-        return _attention_flax.pure(
+        return _attention.pure(
             dropout_rng,
             query,
             key,
@@ -104,9 +104,9 @@ def dot_product_attention(
 
     def mix(formula, weights, value):
         inner = functools.partial(attn_weights_value_einsum or contract, formula)
-        if not _attention_flax.drops(dropout_rate, deterministic):
+        if not _attention.drops(dropout_rate, deterministic):
             return inner(weights, value)
-        return _attention_flax.mixed(
+        return _attention.mixed(
             dropout_rng, weights, value, dropout_rate, *noise, inner
         )
 

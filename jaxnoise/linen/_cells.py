@@ -16,10 +16,11 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jax.typing import ArrayLike
 
-from jaxnoise import _integers, recurrent
+from jaxnoise import recurrent
+from jaxnoise._core import _integers
 from jaxnoise.linen._noise_layer import told
 from jaxnoise.linen._wrapper import split
-from jaxnoise.recurrent._layer import CellLayer, rates
+from jaxnoise.recurrent._cell_layer import CellLayer, rates
 
 Activation = Callable[..., Any]
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check, _layer
+from jaxnoise._core import _check
+from jaxnoise._flax import _layer
 from jaxnoise.linen._noise_layer import NoiseLayer, merged
 
 

@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _arrays, _check, _integers
+from jaxnoise._core import _arrays, _check, _integers
 from jaxnoise._text import look_up
 
 

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, learned
+from jaxnoise import learned
+from jaxnoise._core import _check, _dense
 from jaxnoise.learned import _initial
+from jaxnoise.linen._dense import DenseLayer, Parameters, sow_kl
 from jaxnoise.linen._noise_layer import merged
-from jaxnoise.linen._weights import DenseLayer, Parameters, sow_kl
 
 
 class ConcreteDropout(nn.Module):

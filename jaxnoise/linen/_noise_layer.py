@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
-from jaxnoise import _layer
+from jaxnoise._flax import _layer
 
 
 class NoiseLayer(_layer.FunctionLayer, nn.Module):

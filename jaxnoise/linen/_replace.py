@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxnoise import _replace
+from jaxnoise._flax import _replace
 from jaxnoise.linen._attention import dot_product_attention
 from jaxnoise.linen._dropout import Dropout
 from jaxnoise.linen._noise_layer import NoiseLayer, merged

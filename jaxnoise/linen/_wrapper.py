@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from jaxnoise import _sharding
+from jaxnoise._core import _sharding
 from jaxnoise.linen._noise_layer import told
-from jaxnoise.recurrent._layer import noisy, rates
+from jaxnoise.recurrent._cell_layer import noisy, rates
 
 
 class Wrapper(nn.RNNCellBase):

@@ -6,9 +6,10 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _sharding, recurrent
+from jaxnoise import recurrent
+from jaxnoise._core import _check, _sharding
 from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes, expected
-from jaxnoise.recurrent._layer import rates, without_noise
+from jaxnoise.recurrent._cell_layer import rates, without_noise
 from jaxnoise.recurrent._masks import mix
 from jaxnoise.recurrent._noise import OutSharding, sample_mask
 

@@ -3,6 +3,7 @@
 from jaxnoise.nnx._activation import RReLU
 from jaxnoise.nnx._attention import dot_product_attention
 from jaxnoise.nnx._cells import GRUCell, LSTMCell
+from jaxnoise.nnx._dense import DropConnectDense, NoisyDense
 from jaxnoise.nnx._dropout import AlphaDropout, Dropout, FeatureAlphaDropout
 from jaxnoise.nnx._embed import Embed
 from jaxnoise.nnx._gaussian import (
@@ -19,11 +20,10 @@ from jaxnoise.nnx._learned import (
     SparseVariationalDense,
     VariationalDense,
 )
-from jaxnoise.nnx._recurrent import RNN
 from jaxnoise.nnx._replace import replace_dropout
+from jaxnoise.nnx._rnn import RNN
 from jaxnoise.nnx._structured import DropBlock, DropPath, SpatialDropout
 from jaxnoise.nnx._text import NeftuneNoise, TokenDropout
-from jaxnoise.nnx._weights import DropConnectDense, NoisyDense
 
 __all__ = [
     "RNN",

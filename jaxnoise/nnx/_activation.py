@@ -5,7 +5,8 @@ from typing import Any, Unpack
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _activation, _check
+from jaxnoise import _activation
+from jaxnoise._core import _check
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 from flax.nnx.nn import attention as flax_attention
 from flax.nnx.nn import dtypes
 
-from jaxnoise import _attention_flax
+from jaxnoise._flax import _attention
 
 
 def dot_product_attention(
@@ -75,7 +75,7 @@ def dot_product_attention(
     noise = (broadcast_dropout, broadcast_dims, bits)
     if block_size is not None or drop != "weights":
         query, key, value = promote_dtype((query, key, value), dtype=dtype)
-        return _attention_flax.pure(
+        return _attention.pure(
             dropout_rng,
             query,
             key,
@@ -90,7 +90,7 @@ def dot_product_attention(
             drop=drop,
             block_size=block_size,
         )
-    if not _attention_flax.drops(dropout_rate, deterministic):
+    if not _attention.drops(dropout_rate, deterministic):
         return nnx.dot_product_attention(
             query,
             key,
@@ -119,5 +119,5 @@ def dot_product_attention(
     )
     # as many values as queries, where groups of queries share them
     value = jnp.repeat(value, weights.shape[-3] // value.shape[-2], axis=-2)
-    mix = functools.partial(jnp.einsum, _attention_flax.FORMULA, precision=precision)
-    return _attention_flax.mixed(dropout_rng, weights, value, dropout_rate, *noise, mix)
+    mix = functools.partial(jnp.einsum, _attention.FORMULA, precision=precision)
+    return _attention.mixed(dropout_rng, weights, value, dropout_rate, *noise, mix)

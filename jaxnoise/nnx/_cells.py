@@ -12,9 +12,10 @@ from flax import nnx
 from flax.typing import Dtype, Initializer, PromoteDtypeFn
 from jax.typing import ArrayLike
 
-from jaxnoise import _integers, recurrent
+from jaxnoise import recurrent
+from jaxnoise._core import _integers
 from jaxnoise.nnx._signature import ConstructorSignature
-from jaxnoise.recurrent._layer import RATES, CellLayer, rates
+from jaxnoise.recurrent._cell_layer import RATES, CellLayer, rates
 
 
 class CellOptions(TypedDict, total=False):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _check, _integers, _layer
+from jaxnoise._core import _check, _integers
+from jaxnoise._flax import _layer
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, merged
 
 

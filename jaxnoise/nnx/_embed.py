@@ -9,7 +9,7 @@ from flax.typing import Dtype, Initializer, PromoteDtypeFn
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _arrays, _check, _integers
+from jaxnoise._core import _arrays, _check, _integers
 from jaxnoise._text import look_up
 from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
 

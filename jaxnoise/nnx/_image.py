@@ -6,7 +6,7 @@ from typing import Unpack
 from jax.typing import ArrayLike
 
 import jaxnoise as jn
-from jaxnoise import _integers
+from jaxnoise._core import _integers
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
 
 

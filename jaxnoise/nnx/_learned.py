@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dense, _integers, learned
+from jaxnoise import learned
+from jaxnoise._core import _check, _dense, _integers
 from jaxnoise.learned import _initial
+from jaxnoise.nnx._dense import DenseLayer, DenseOptions
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options
-from jaxnoise.nnx._weights import DenseLayer, DenseOptions
 
 
 class ConcreteDropout(NoiseLayer):

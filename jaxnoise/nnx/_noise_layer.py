@@ -11,7 +11,8 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxnoise import _layer, _shown
+from jaxnoise._core import _shown
+from jaxnoise._flax import _layer
 from jaxnoise.nnx._signature import ConstructorSignature
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array

@@ -11,7 +11,8 @@ from flax.nnx.nn import attention as flax_attention
 from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _replace, _shown
+from jaxnoise._core import _check, _shown
+from jaxnoise._flax import _replace
 from jaxnoise.nnx._attention import dot_product_attention
 from jaxnoise.nnx._dropout import Dropout
 from jaxnoise.nnx._noise_layer import NoiseLayer, Options

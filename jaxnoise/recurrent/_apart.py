@@ -8,7 +8,7 @@ both by the same names.
 import jax
 import jax.numpy as jnp
 
-from jaxnoise.recurrent import _overwrite
+from jaxnoise.recurrent import _scan_in_place
 from jaxnoise.recurrent._masks import (
     Mask,
     gate_axis,
@@ -20,7 +20,7 @@ from jaxnoise.recurrent._masks import (
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._weights import ByGate, Kernels
 
-scan = _overwrite.scan
+scan = _scan_in_place.scan
 
 
 def inputs(xs: jax.Array, mask: Mask, kernels: Kernels) -> ByGate:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxnoise import _arrays, _dims, _integers, _shown
+from jaxnoise._core import _arrays, _dims, _integers, _shown
 from jaxnoise.recurrent._masks import rank
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._weights import check_weights, widths

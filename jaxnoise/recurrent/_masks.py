@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise import _sharding, _wall
+from jaxnoise._core import _sharding, _wall
 
 Mask = jax.Array | tuple[jax.Array, ...] | None
 """One mask for all gates, or a tuple of one for each; None where there is none."""

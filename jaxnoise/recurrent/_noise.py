@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxnoise import _check, _integers, _mask, _random, _sharding, _wall
+from jaxnoise._core import _check, _integers, _mask, _random, _sharding, _wall
 
 OutSharding = NamedSharding | PartitionSpec | None
 

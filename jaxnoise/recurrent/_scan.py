@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise import _integers, _sharding
+from jaxnoise._core import _integers, _sharding
 from jaxnoise.recurrent import _apart, _cell, _together, _weights
 from jaxnoise.recurrent._cell import Cell, State
 from jaxnoise.recurrent._masks import project, project_state, rank, times
 from jaxnoise.recurrent._noise import Noise
-from jaxnoise.recurrent._sequence import of_step, where
+from jaxnoise.recurrent._time_layout import of_step, where
 from jaxnoise.recurrent._weights import Weights, by_gate
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise import _sharding
-from jaxnoise.recurrent import _overwrite
+from jaxnoise._core import _sharding
+from jaxnoise.recurrent import _scan_in_place
 from jaxnoise.recurrent._masks import (
     Mask,
     gate_axis,
@@ -62,7 +62,7 @@ class Together(NamedTuple):
         unroll: int | bool,
         reverse: bool = False,
     ) -> tuple[Any, Any, Any]:
-        """`_overwrite.scan` with gates side by side: `body` has them in one tuple.
+        """`_scan_in_place.scan` with gates side by side: `body` has them in one tuple.
 
         A step reads one slice of an array and writes it, so nothing is read ahead.
         """
@@ -70,7 +70,7 @@ class Together(NamedTuple):
         def step(carry, inputs):
             inner, arrays = carry
             time, x = inputs
-            slices = (_overwrite.at(array, time) for array in arrays)
+            slices = (_scan_in_place.at(array, time) for array in arrays)
             parts = tuple(
                 part for gates in slices for part in unstacked(gates, self.axis)
             )
@@ -79,7 +79,9 @@ class Together(NamedTuple):
             for array in arrays:
                 size = array.shape[self._over_time]
                 gates, parts = parts[:size], parts[size:]
-                written.append(_overwrite.put(array, jnp.stack(gates, self.axis), time))
+                written.append(
+                    _scan_in_place.put(array, jnp.stack(gates, self.axis), time)
+                )
             return (inner, tuple(written)), y
 
         times = lax.iota(np.int32, arrays[0].shape[0])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnoise import _shown
+from jaxnoise._core import _shown
 from jaxnoise.recurrent._masks import gate_axis, times
 from jaxnoise.recurrent._noise import Noise
 

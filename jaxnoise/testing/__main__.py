@@ -72,10 +72,10 @@ def battery(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if options.only or options.json:
         parser.error("--only and --json are not of --thorough")
     # scipy takes a while to import, and the laws do without
-    from jaxnoise.testing import _thorough
+    from jaxnoise.testing import _many_draws
 
-    draws = _thorough.DRAWS if options.draws is None else options.draws
-    return _thorough.main(draws, options.seed or 0)
+    draws = _many_draws.DRAWS if options.draws is None else options.draws
+    return _many_draws.main(draws, options.seed or 0)
 
 
 def _draws(text: str) -> int:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnoise import _random
+from jaxnoise._core import _random
 from jaxnoise.recurrent import Noise, sample_noise
 from jaxnoise.testing._case import Case
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxnoise import _check, _names, _shown
+from jaxnoise._core import _check, _names, _shown
 
 Where = str | re.Pattern[str] | Callable[[str], object] | None
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise import _check, _dropout, _gaussian, _mask, _random, _shown
+from jaxnoise import _dropout, _gaussian
+from jaxnoise._core import _check, _mask, _random, _shown
 from jaxnoise.tree import _leaves
 from jaxnoise.tree._leaves import Where
 

@@ -50,15 +50,15 @@ def _cell(name, *numbers):
 
 
 SUITES = {
-    "jaxnoise/_mask.py": [*_DROPOUT, _SHAPES, *_PLACES],
-    "jaxnoise/_sharding.py": [*_ASKED, *_PLACES, *_MESHES],
-    "jaxnoise/_integers.py": [
+    "jaxnoise/_core/_mask.py": [*_DROPOUT, _SHAPES, *_PLACES],
+    "jaxnoise/_core/_sharding.py": [*_ASKED, *_PLACES, *_MESHES],
+    "jaxnoise/_core/_integers.py": [
         _INTEGERS,
         "tests/test_check.py",
         "tests/test_text.py",
         _OPTIONS,
     ],
-    "jaxnoise/_check.py": [
+    "jaxnoise/_core/_check.py": [
         "tests/test_check.py",
         _INTEGERS,
         _NOTHING,
@@ -69,9 +69,9 @@ SUITES = {
         "tests/test_dropout.py",
         "tests/test_bits.py",
     ],
-    "jaxnoise/_threefry.py": ["tests/test_dropout.py", "tests/test_gaussian.py"],
-    "jaxnoise/_packed.py": ["tests/test_bits.py", _NOTHING, *_PLACES],
-    "jaxnoise/_random.py": [
+    "jaxnoise/_core/_threefry.py": ["tests/test_dropout.py", "tests/test_gaussian.py"],
+    "jaxnoise/_core/_packed.py": ["tests/test_bits.py", _NOTHING, *_PLACES],
+    "jaxnoise/_core/_random.py": [
         "tests/test_dropout.py",
         *_GAUSSIAN,
         "tests/test_bits.py",
@@ -79,7 +79,7 @@ SUITES = {
     ],
     "jaxnoise/_dropout.py": _DROPOUT,
     "jaxnoise/_gaussian.py": [*_GAUSSIAN, *_REST],
-    "jaxnoise/_quantile.py": [*_GAUSSIAN, *_REST],
+    "jaxnoise/_core/_quantile.py": [*_GAUSSIAN, *_REST],
     "jaxnoise/_structured.py": [
         _SHAPES,
         "tests/test_check.py",
@@ -118,7 +118,7 @@ SUITES = {
         *_NOISES,
         _MESHES[1],
     ],
-    "jaxnoise/recurrent/_sequence.py": [
+    "jaxnoise/recurrent/_time_layout.py": [
         *_FLAX,
         _REVERSED,
         *_CORES,
@@ -131,12 +131,12 @@ SUITES = {
         _MESHES[1],
     ],
     "jaxnoise/recurrent/_together.py": [_TOGETHER, *_CORES],
-    "jaxnoise/recurrent/_overwrite.py": [*_cell("simple", 8), *_CORES, *_NOISES],
+    "jaxnoise/recurrent/_scan_in_place.py": [*_cell("simple", 8), *_CORES, *_NOISES],
     "jaxnoise/recurrent/_scan.py": [
         *_cell("gru", 5, 4),
         *_CORES,
         *_NOISES,
         _MESHES[1],
     ],
-    "jaxnoise/recurrent/_layer.py": [*_FLAX, *_LAYERS, _MESHES[1]],
+    "jaxnoise/recurrent/_cell_layer.py": [*_FLAX, *_LAYERS, _MESHES[1]],
 }

@@ -1,0 +1,1 @@
+"""What the families of noise share: checks, shapes, shardings, draws and masks."""

@@ -1,0 +1,1 @@
+"""What the layers of `jaxnoise.linen` and `jaxnoise.nnx` share."""
