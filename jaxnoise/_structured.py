@@ -246,9 +246,11 @@ def _spread(seeds, size, dims):
     A block is an interval in each dim: seeds make intervals in the first, these make
     rectangles, and so on. k values are read for each of d dims, not k^d at once.
     """
+    # the compiler for TPU v6e aborts over some windows of bools joined by "or"
+    found = seeds.astype(np.uint8)
     for spread in dims:
         window = tuple(size if dim == spread else 1 for dim in range(seeds.ndim))
         padding = [(n - 1, n - 1) for n in window]
         ones = (1,) * seeds.ndim
-        seeds = lax.reduce_window(seeds, False, lax.bitwise_or, window, ones, padding)
-    return seeds
+        found = lax.reduce_window(found, np.uint8(0), lax.max, window, ones, padding)
+    return found.astype(bool)
