@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise import _gaussian
-from jaxnoise._core import _check, _random, _sharding
+from jaxnoise._core import _check, _precision, _random, _sharding
 
 
 def rrelu(
@@ -48,21 +47,21 @@ def rrelu(
     key = _check.key("rrelu", key)
     x = _check.floating("rrelu", x, allow_complex=False)
     slopes = _check.slopes("rrelu", lower, upper, x)
-    return _random_slopes(key, x, *(_gaussian.in_wide_dtype(a, x) for a in slopes))
+    return _random_slopes(key, x, *(_precision.wide_amount(a, x) for a in slopes))
 
 
 def mean_of_rrelu(x: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> jax.Array:
     """What a layer that is deterministic gives: the leaky ReLU of the mean slope."""
     x = _check.floating("rrelu", x, allow_complex=False)
     slopes = _check.slopes("rrelu", lower, upper, x)
-    ends = (_gaussian.in_wide_dtype(a, x) for a in slopes)
+    ends = (_precision.wide_amount(a, x) for a in slopes)
     slope = sum(ends) / 2
-    return _random.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)
+    return _precision.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)
 
 
-@_random.noise
+@_random.redrawn
 def _random_slopes(key, x, lower, upper):
     sharding = _sharding.like(x, x.shape)
-    u = _random.uniform(key, x.shape, _random.wide_dtype(x), 0, sharding)
+    u = _random.uniform(key, x.shape, _precision.wide_dtype(x), 0, sharding)
     slope = lower + (upper - lower) * u
-    return _random.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)
+    return _precision.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)

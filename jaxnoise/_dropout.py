@@ -15,7 +15,14 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dims, _integers, _mask, _random, _sharding
+from jaxnoise._core import (
+    _check,
+    _dims,
+    _integers,
+    _mask,
+    _precision,
+    _sharding,
+)
 
 # -lambda * alpha of SELU: what it tends to for very negative inputs
 _SELU_FLOOR = np.float64(-1.7580993408473766)
@@ -142,7 +149,7 @@ def dropout_mask(
     )
     bits = _check.bits("dropout_mask", bits, rate)
     wanted = _sharding.checked("dropout_mask", "out_sharding", out_sharding, shape)
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     return _sampled_mask(key, threshold, _mask.Coins(shape, dims, bits, wanted))
 
 
@@ -187,7 +194,7 @@ def apply_mask(
     rate = _check.rate("apply_mask", rate)
     mask = _check.mask("apply_mask", mask, x.shape)
     bits = _check.bits("apply_mask", bits, rate)
-    _, keep = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
+    _, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x), bits)
     return _applied_mask(mask, x, keep)
 
 
@@ -301,13 +308,13 @@ def _alpha(key, x, rate, shared, bits):
     """y = a x + c where kept, a A + c where not."""
     if _check.known(rate, 0):
         return x
-    wide = _random.wide_dtype(x)
+    wide = _precision.wide_dtype(x)
     if isinstance(rate, jax.Array):
-        xp, rate = jnp, _random.unit_interval(rate, below_one=True)
+        xp, rate = jnp, _check.unit_interval(rate, below_one=True)
         drop = rate.astype(wide)
     else:
         xp, drop = np, np.float64(rate)
-    threshold, keep = _random.keep_threshold(rate, wide, bits)
+    threshold, keep = _mask.keep_threshold(rate, wide, bits)
     if bits < 32:
         drop = wide.type(1) - keep
     floor = _SELU_FLOOR.astype(drop.dtype)
@@ -319,5 +326,5 @@ def _alpha(key, x, rate, shared, bits):
 
 @_mask.masked
 def _alpha_noise(mask, x, slope, shift, floor):
-    kept = _random.in_wide(lambda real: slope * real + shift, x)
+    kept = _precision.in_wide(lambda real: slope * real + shift, x)
     return jnp.where(mask, kept, floor.astype(x.dtype))

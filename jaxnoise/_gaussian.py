@@ -5,14 +5,12 @@ input), and the result is rounded once to the dtype of x. Gradients reach `stdde
 `scale` through the noise (the pathwise derivative), so both may be learned.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _mask, _random, _sharding
+from jaxnoise._core import _check, _mask, _precision, _random, _sharding
 
 
 def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
@@ -155,11 +153,11 @@ def gaussian_dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array
     key = _check.key("gaussian_dropout", key)
     x = _check.floating("gaussian_dropout", x)
     rate = _check.rate("gaussian_dropout", rate, below_one=True)
-    wide = _random.wide_dtype(x)
+    wide = _precision.wide_dtype(x)
     if _check.known(rate, 0):
         return x
     if isinstance(rate, jax.Array):
-        drop = _random.unit_interval(rate, below_one=True)
+        drop = _check.unit_interval(rate, below_one=True)
         stddev = jnp.sqrt(drop / (np.float32(1) - drop)).astype(wide)
     else:
         stddev = wide.type(np.sqrt(rate / (1 - rate)))
@@ -211,39 +209,31 @@ def real_gaussian_dropout(
     if _check.known(rate, 0) or _check.known(stddev, 0):
         return x
     bits = _check.bits("real_gaussian_dropout", bits, rate)
-    threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
-    return _on_a_fraction(key, x, threshold, in_wide_dtype(stddev, x), bits=bits)
+    threshold, _ = _mask.keep_threshold(rate, _precision.wide_dtype(x), bits)
+    stddev = _precision.wide_amount(stddev, x)
+    return _on_a_fraction(key, x, threshold, stddev, bits=bits)
 
 
 def _additive(key, x, amount, *, law):
     if _check.known(amount, 0):
         return x
-    return _added(key, x, in_wide_dtype(amount, x), law=law)
+    return _added(key, x, _precision.wide_amount(amount, x), law=law)
 
 
-def in_wide_dtype(amount: _check.Amount, x: jax.Array) -> Any:
-    """An amount as a number of the dtype in which noise for `x` is drawn."""
-    wide = _random.wide_dtype(x)
-    return (
-        jnp.asarray(amount, wide)
-        if isinstance(amount, jax.Array)
-        else wide.type(amount)
-    )
-
-
-@_random.noise
+@_random.redrawn
 def _added(key, x, amount, *, law):
     return _plus(x, amount, _unit_noise(key, x, law))
 
 
-@_random.noise
+@_random.redrawn
 def multiplicative(key, x, stddev):
     """x (1 + stddev n), n standard normal; stddev has the dtype of the noise."""
-    n = _random.normal(key, x.shape, _random.wide_dtype(x), _sharding.like(x, x.shape))
-    return _random.in_wide(lambda real: real * (1 + stddev * n), x)
+    wide, placed = _precision.wide_dtype(x), _sharding.like(x, x.shape)
+    n = _random.normal(key, x.shape, wide, placed)
+    return _precision.in_wide(lambda real: real * (1 + stddev * n), x)
 
 
-@_random.noise
+@_random.redrawn
 def _on_a_fraction(key, x, threshold, stddev, *, bits):
     key_mask, key_noise = jax.random.split(key)
     untouched = _mask.keep_mask(key_mask, threshold, _mask.coins_for(x, bits=bits))
@@ -262,7 +252,7 @@ def _plus(x, amount, noise):
 
 def _unit_noise(key, x, law):
     """Standard noise of the given law, in the shape, precision and sharding for x."""
-    wide, sharding = _random.wide_dtype(x), _sharding.like(x, x.shape)
+    wide, sharding = _precision.wide_dtype(x), _sharding.like(x, x.shape)
     if law == "uniform":
         return _random.uniform(key, x.shape, wide, -1, sharding)
     if law == "laplace":

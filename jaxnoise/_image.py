@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
 from jaxnoise import _gaussian
-from jaxnoise._core import _check, _dims, _mask, _random, _sharding, _wall
+from jaxnoise._core import _check, _dims, _mask, _precision, _random, _sharding, _wall
 
 _KEPT = 2  # beside 0 for pepper and 1 for salt
 
@@ -81,13 +81,13 @@ def salt_and_pepper(
     dims = _dims.normalized("salt_and_pepper", "broadcast_dims", broadcast_dims, x.ndim)
     if _check.known(rate, 0):
         return x
-    threshold, _ = _random.keep_threshold(rate, _random.wide_dtype(x))
+    threshold, _ = _mask.keep_threshold(rate, _precision.wide_dtype(x))
     pepper = (
-        1 - _random.unit_interval(salt)
+        1 - _check.unit_interval(salt)
         if isinstance(salt, jax.Array)
         else np.float32(1 - salt)
     )
-    values = (_gaussian.in_wide_dtype(value, x) for value in values)
+    values = (_precision.wide_amount(value, x) for value in values)
     shape = _dims.shared(x.shape, dims)
     return _salted(key, x, threshold, pepper, *values, shape=shape)
 
@@ -160,10 +160,10 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     scale = _check.magnitude("poisson_noise", "scale", scale, x)
     if _check.known(scale, 0):
         return x
-    return _counted(key, x, _gaussian.in_wide_dtype(scale, x))
+    return _counted(key, x, _precision.wide_amount(scale, x))
 
 
-@_random.noise
+@_random.redrawn
 def _counted(key, x, scale):
     sharding = _sharding.like(x, x.shape)
 
@@ -176,7 +176,7 @@ def _counted(key, x, scale):
         # nan compares as false, and is x as well
         return jnp.where(visible | (mean < 0), y, real)
 
-    return _with_gradient_of_mean(x, _random.in_wide(photons, lax.stop_gradient(x)))
+    return _with_gradient_of_mean(x, _precision.in_wide(photons, lax.stop_gradient(x)))
 
 
 @jax.custom_jvp
@@ -224,4 +224,4 @@ def speckle_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
     stddev = _check.magnitude("speckle_noise", "stddev", stddev, x)
     if _check.known(stddev, 0):
         return x
-    return _gaussian.multiplicative(key, x, _gaussian.in_wide_dtype(stddev, x))
+    return _gaussian.multiplicative(key, x, _precision.wide_amount(stddev, x))

@@ -14,7 +14,14 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dims, _integers, _mask, _random, _sharding
+from jaxnoise._core import (
+    _check,
+    _dims,
+    _integers,
+    _mask,
+    _precision,
+    _sharding,
+)
 
 
 def spatial_dropout(
@@ -214,10 +221,10 @@ def drop_block(
     # of symbolic sizes a traced number, and gamma a float32 as for a traced rate
     ratio = math.prod(n / (size * (n - size + 1)) for n in sizes)
     if isinstance(rate, jax.Array):
-        gamma = _random.unit_interval(rate) * jnp.asarray(ratio, np.float32)
+        gamma = _check.unit_interval(rate) * jnp.asarray(ratio, np.float32)
     else:
         gamma = rate * ratio
-    threshold, _ = _random.keep_threshold(gamma, _random.wide_dtype(x))
+    threshold, _ = _mask.keep_threshold(gamma, _precision.wide_dtype(x))
     batch = _integers.integer("drop_block", "batch_dims", batch_dims)
     return _blocks(key, x, threshold, size=size, dims=dims, batch=batch)
 
@@ -236,7 +243,7 @@ def _scaled_by_example(batch, keep, x):
     example = tuple(range(batch, x.ndim))
     kept = keep.sum(example, dtype=np.int32, keepdims=True)
     total = math.prod(x.shape[dim] for dim in example)
-    probability = kept.astype(_random.wide_dtype(x)) / total
+    probability = kept.astype(_precision.wide_dtype(x)) / total
     return _mask.scale_kept(keep, x, probability)
 
 

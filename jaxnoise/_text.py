@@ -11,8 +11,7 @@ from jax.core import max_dim
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise import _gaussian
-from jaxnoise._core import _check, _integers, _mask, _random, _sharding
+from jaxnoise._core import _check, _integers, _mask, _precision, _random, _sharding
 
 
 def embedding_dropout(
@@ -147,7 +146,7 @@ def token_dropout(
     if _check.known(rate, 0):
         return ids
     bits = _check.bits("token_dropout", bits, rate)
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     options = {"protected": spared, "bits": bits}
     return _replaced(key, ids, threshold, ids.dtype.type(known), **options)
 
@@ -223,12 +222,12 @@ def neftune_noise(
             )
     if _check.known(alpha, 0):
         return x
-    return _embedding_noise(key, x, _gaussian.in_wide_dtype(alpha, x), lengths)
+    return _embedding_noise(key, x, _precision.wide_amount(alpha, x), lengths)
 
 
-@_random.noise
+@_random.redrawn
 def _embedding_noise(key, x, alpha, lengths):
-    wide, (time, width) = _random.wide_dtype(x), x.shape[-2:]
+    wide, (time, width) = _precision.wide_dtype(x), x.shape[-2:]
     u = _random.uniform(key, x.shape, wide, -1, _sharding.like(x, x.shape))
     if lengths is None:
         size = max_dim(1, time * width)
@@ -236,11 +235,11 @@ def _embedding_noise(key, x, alpha, lengths):
             bound = alpha / wide.type(np.sqrt(size))
         else:
             bound = alpha / jnp.sqrt(jnp.asarray(size, wide))
-        return _random.in_wide(lambda real: real + bound * u, x)
+        return _precision.in_wide(lambda real: real + bound * u, x)
     lengths = jnp.expand_dims(lengths.astype(np.int32), (-2, -1))
     # a sequence without tokens gets no noise, but its bound must be finite
     longest = jnp.clip(lengths, 1, time).astype(wide)
     bound = alpha / jnp.sqrt(longest * wide.type(width))
     place = lax.broadcasted_iota(np.int32, (*[1] * (x.ndim - 2), time, 1), x.ndim - 2)
-    noisy = _random.in_wide(lambda real: real + bound * u, x)
+    noisy = _precision.in_wide(lambda real: real + bound * u, x)
     return jnp.where(place < lengths, noisy, x)

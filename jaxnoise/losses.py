@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import max_dim
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dims, _random
+from jaxnoise._core import _check, _dims, _precision
 
 __all__ = [
     "ar",
@@ -201,7 +201,7 @@ def _weighted(weight, values):
 
 
 def _wide(values):
-    return values.astype(_random.wide_dtype(values))
+    return values.astype(_precision.wide_dtype(values))
 
 
 def _two(function, names, first, second, axis):
@@ -222,7 +222,7 @@ def _two(function, names, first, second, axis):
             f"{function}: {names[0]} must not be empty on axis {axis}, got shape "
             f"{a.shape}."
         )
-    wide = np.promote_types(*(_random.wide_dtype(array) for array in arrays))
+    wide = np.promote_types(*(_precision.wide_dtype(array) for array in arrays))
     return a.astype(wide), b.astype(wide), dim
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dense, _mask, _random, _sharding, _wall
+from jaxnoise._core import _check, _dense, _mask, _precision, _random, _sharding, _wall
 
 __all__ = [
     "dropconnect_dense",
@@ -79,7 +79,7 @@ def dropconnect_dense(
     if _check.known(rate, 0):
         return _dense.dense(x, kernel, bias, precision)
     bits = _check.bits("dropconnect_dense", bits, rate)
-    amounts = _random.keep_threshold(rate, _random.wide_dtype(kernel), bits)
+    amounts = _mask.keep_threshold(rate, _precision.wide_dtype(kernel), bits)
     options = {"precision": precision, "bits": bits}
     return _dropconnect(key, x, kernel, bias, *amounts, **options)
 
@@ -153,10 +153,10 @@ def _dropconnect(key, x, kernel, bias, threshold, keep, *, precision, bits):
     return _mask.applied(dense, drawn, x, kernel, bias, keep)
 
 
-@_random.noise
+@_random.redrawn
 def _noisy(key, x, kernel, sigma, bias, bias_sigma, *, precision):
     key_in, key_out = jax.random.split(key)
-    wide, (inputs, outputs) = _random.wide_dtype(kernel), kernel.shape
+    wide, (inputs, outputs) = _precision.wide_dtype(kernel), kernel.shape
     f_in = _factor(key_in, inputs, wide, _along(kernel, 0))
     f_out = _factor(key_out, outputs, wide, _along(kernel, 1))
     noise = f_in.reshape(inputs, 1) * f_out.reshape(1, outputs)

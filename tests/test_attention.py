@@ -12,7 +12,7 @@ from flax import nnx
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from jaxnoise._core import _mask, _random, _threefry
+from jaxnoise._core import _mask, _threefry
 
 BATCH, QUERIES, KEYS, HEADS, GROUPS, DEPTH = 2, 5, 7, 4, 2, 3
 WEIGHTS = (BATCH, HEADS, QUERIES, KEYS)
@@ -280,7 +280,7 @@ def test_products_of_words():
 def test_a_part_of_a_mask_is_drawn_alone(bits):
     """No equation of the program has an array of the size of the whole."""
     coins = _mask.Coins((2, 8, 16, 1024), bits=bits)
-    threshold, _ = _random.keep_threshold(0.5, np.dtype(np.float32), bits)
+    threshold, _ = _mask.keep_threshold(0.5, np.dtype(np.float32), bits)
     whole = _mask.keep_mask(jax.random.key(1), threshold, coins)
 
     def draw(key, start):

@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnoise as jn
-from jaxnoise._core import _check, _mask, _random, _sharding
+from jaxnoise._core import _check, _mask, _precision, _random, _sharding
 from jaxnoise.testing import LAWS, LawError, check_noise
 
 
@@ -34,12 +34,12 @@ def drawn(key, threshold, shape, sharding=None):
 
 def masked(key, x, rate, draw=drawn):
     """A right dropout whose parts the broken ones exchange."""
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    threshold, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x))
     mask = draw(key, threshold, x.shape, _sharding.like(x, x.shape))
     return _mask.scale_kept(mask, x, keep)
 
 
-right = checked(_random.noise(masked))
+right = checked(_random.redrawn(masked))
 
 
 @checked
@@ -48,19 +48,19 @@ def promotes_bfloat16(key, x, rate):
 
 
 @checked
-@_random.noise
+@_random.redrawn
 def scales_in_low_precision(key, x, rate):
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32))
+    threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32))
     sharding = _sharding.like(x, x.shape)
     mask = drawn(key, threshold, x.shape, sharding)
-    keep = (1 - _random.unit_interval(rate)).astype(x.dtype)
+    keep = (1 - _check.unit_interval(rate)).astype(x.dtype)
     return jnp.where(mask, x / jnp.where(keep > 0, keep, 1), jnp.zeros((), x.dtype))
 
 
 @checked
 @jax.checkpoint
 def ignores_the_mesh(key, x, rate):
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    threshold, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x))
     mask = drawn(key, threshold, x.shape)
     scaled = (x.astype(jnp.float32) / jnp.where(keep > 0, keep, 1)).astype(x.dtype)
     return lax.select(mask, scaled, jnp.zeros_like(x))
@@ -129,16 +129,16 @@ def takes_any_rate(key, x, amount):
 
 
 @checked
-@_random.noise
+@_random.redrawn
 def is_biased(key, x, rate):
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    threshold, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x))
     sharding = _sharding.like(x, x.shape)
     mask = drawn(key, threshold, x.shape, sharding)
     return _mask.scale_kept(mask, x, jnp.where(keep < 1, keep * 0.95, keep))
 
 
 @checked
-@_random.noise
+@_random.redrawn
 def shares_rows(key, x, rate):
     def draw(key, threshold, shape, sharding):
         if sharding is None:
@@ -152,12 +152,12 @@ def shares_rows(key, x, rate):
 
 
 @checked
-@_random.noise
+@_random.redrawn
 def divides_by_zero(key, x, rate):
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    threshold, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x))
     sharding = _sharding.like(x, x.shape)
     mask = drawn(key, threshold, x.shape, sharding)
-    scaled = _random.in_wide(lambda real: real / keep, x)
+    scaled = _precision.in_wide(lambda real: real / keep, x)
     return jnp.where(mask, scaled, jnp.zeros((), x.dtype))
 
 
@@ -169,19 +169,19 @@ def keeps_zeros_too(key, x, rate):
 
 
 @checked
-@_random.noise
+@_random.redrawn
 def multiplies_by_the_mask(key, x, rate):
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x))
+    threshold, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x))
     sharding = _sharding.like(x, x.shape)
     mask = drawn(key, threshold, x.shape, sharding)
     divisor = jnp.where(keep > 0, keep, 1)
     # through int8, lest the compiler make a select of the product
     factor = lax.optimization_barrier(mask.astype(np.int8)).astype(np.float32)
-    return _random.in_wide(lambda real: real / divisor * factor, x)
+    return _precision.in_wide(lambda real: real / divisor * factor, x)
 
 
 @checked
-@_random.noise
+@_random.redrawn
 def runs_on_cpu_only(key, x, rate):
     def draw(key, threshold, shape, sharding):
         return lax.platform_dependent(

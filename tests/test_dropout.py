@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnoise as jn
-from jaxnoise._core import _random
+from jaxnoise._core import _mask, _random
 
 RATES = (0.1, 0.33, 0.5, 0.7, 0.9, 0.99)
 KEY = 11
@@ -78,8 +78,8 @@ def test_known_and_traced_rates_differ_by_one_step_of_the_grid_at_most():
     split = []
     for percent in range(1, 100):
         rate = percent / 100
-        known, _ = _random.keep_threshold(rate, np.dtype(np.float32))
-        traced, _ = jax.jit(lambda r: _random.keep_threshold(r, np.dtype(np.float32)))(
+        known, _ = _mask.keep_threshold(rate, np.dtype(np.float32))
+        traced, _ = jax.jit(lambda r: _mask.keep_threshold(r, np.dtype(np.float32)))(
             np.float32(rate)
         )
         assert abs(int(known) - int(traced)) <= 1
@@ -92,7 +92,7 @@ def test_scale_is_that_of_the_grid_where_the_grid_is_coarse(key):
     """At rate 1 - 1e-6 the grid keeps 9 in 2^23, 7% more than 1e-6."""
     x = jnp.ones(4)
     for rate in (1 - 1e-6, np.float32(1 - 1e-6), 1 - 1e-9):
-        threshold, keep = _random.keep_threshold(float(rate), np.dtype(np.float32))
+        threshold, keep = _mask.keep_threshold(float(rate), np.dtype(np.float32))
         assert keep == np.float32(int(threshold) / 2**23)
     y = jn.apply_mask(x, jnp.ones(4, bool), 1 - 1e-6)
     np.testing.assert_allclose(y, 2**23 / 9, rtol=1e-6)
@@ -292,7 +292,7 @@ def test_a_policy_can_keep_the_mask_by_its_name():
 @pytest.mark.parametrize("keep", [1e-6, 1.1 * 2**-13, 0.9 * 2**-12, 1.1 * 2**-12, 0.3])
 def test_below_2_to_the_minus_12_the_scale_is_that_of_the_grid(keep):
     for rate in (1.0 - keep, jnp.float32(1.0 - keep)):
-        threshold, probability = _random.keep_threshold(rate, np.dtype(np.float32))
+        threshold, probability = _mask.keep_threshold(rate, np.dtype(np.float32))
         realised = float(threshold) / 2**23
         asked = np.float32(1.0 - rate)
         assert probability == np.float32(realised if keep < 2**-12 else asked)

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 from units import COLUMNS, FAIR, LEVEL, NORMAL, ROWS, coins, failed, generator, normals
 
-from jaxnoise._core import _random
+from jaxnoise._core import _mask
 from jaxnoise.testing import CASES, _distributions, _many_draws, _p_values
 from jaxnoise.testing import __main__ as command
 from jaxnoise.testing._distributions import X
@@ -51,7 +51,7 @@ def test_keep_probability_is_that_of_the_threshold(bits):
     """Written down twice: the battery is not to believe what it tests."""
     steps = 2 ** (23 if bits == 32 else bits)
     for rate in _many_draws.RATES if bits == 32 else _many_draws.FEW_BITS[bits]:
-        threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+        threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
         assert int(threshold) / steps == _distributions.keep_probability(rate, bits)
 
 

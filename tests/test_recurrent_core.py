@@ -21,7 +21,7 @@ from cells import (
 )
 
 import jaxnoise.recurrent as jr
-from jaxnoise.recurrent import _masks, _scan, _time_layout, _together
+from jaxnoise.recurrent import _matmul, _scan, _time_layout, _together
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
@@ -168,7 +168,7 @@ def test_zeros_behind_the_units_change_nothing():
     assert forward.shape == (136, 3, 130)
     backward = gpu.backward_kernels(kernels, None, h)
     assert backward.shape == (130, 3, 144)
-    found = _masks.project_stacked(h, None, forward)
+    found = _matmul.project_stacked(h, None, forward)
     close(found, np.einsum("bk,kgh->bgh", h, kernels), 1e-6)
     dh, _ = gpu.unproject_state(tuple(dy), h, None, backward)
     close(dh, np.einsum("gbh,kgh->bk", dy, kernels), 1e-6)

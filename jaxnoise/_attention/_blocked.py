@@ -20,7 +20,7 @@ from jax import lax
 
 from jaxnoise._attention import _scores
 from jaxnoise._attention._scores import Given, Rules
-from jaxnoise._core import _mask, _random, _threefry
+from jaxnoise._core import _mask, _precision, _random, _threefry
 
 
 class Plan(NamedTuple):
@@ -73,7 +73,7 @@ def attend(
 ) -> jax.Array:
     """The values that each query gets, its weights or its keys dropped."""
     keys = k.shape[-3]
-    one = np.ones((), _random.wide_dtype(q))
+    one = np.ones((), _precision.wide_dtype(q))
     threshold, keep = (np.uint32(0), one) if odds is None else odds
     implementation = jax.random.key_impl(key)
     plan = Plan(rules, coins, drop_keys, implementation, keys, size)
@@ -84,8 +84,7 @@ def attend(
     )
     given = given._replace(bias=bias, mask=mask)
     if coins is not None:
-        # dead code, by which JAX learns that the key is used
-        jax.random.bits(key, (), np.uint32)
+        _random.mark_used(key)
     data = jax.random.key_data(key)
     return _attention(plan, Operands(q, k, v, given, data, threshold, keep))
 
@@ -129,7 +128,7 @@ def _forward(plan, operands):
 
 def _start(q, v):
     """The carry before the first block, with the types that it has after it."""
-    wide = _random.wide_dtype(q)
+    wide = _precision.wide_dtype(q)
     # of a sum, since a depth of 0 has no first
     nothing = jnp.zeros_like(q.sum(axis=-1, keepdims=True), wide)
     sums = jnp.broadcast_to(nothing, (*q.shape[:-1], v.shape[-1]))

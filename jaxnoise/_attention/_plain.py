@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnoise._attention import _scores
 from jaxnoise._attention._scores import Given, Rules
-from jaxnoise._core import _check, _mask, _random
+from jaxnoise._core import _check, _mask, _precision
 
 # the threshold of a coin, and the probability of keeping: arguments, so that a new rate
 # does not compile again
@@ -20,7 +20,7 @@ def odds_of(rate: _check.Amount, x: jax.Array, bits: int) -> Odds | None:
     """Those of a rate for weights of the dtype of `x`; None if it is known to be 0."""
     if _check.known(rate, 0):
         return None
-    return _random.keep_threshold(rate, _random.wide_dtype(x), bits)
+    return _mask.keep_threshold(rate, _precision.wide_dtype(x), bits)
 
 
 def attend(

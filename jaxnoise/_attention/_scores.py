@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnoise._core import _random
+from jaxnoise._core import _precision
 
 # of a key that must not be seen, as in jax.nn: finite, so that a query without any key
 # gets the mean of all values, and not nan
@@ -70,7 +70,7 @@ def scores(
     scores are -inf. A bias of -inf is a mask, and with one of inf a score is that of
     all such keys, whatever the product.
     """
-    wide = _random.wide_dtype(q)
+    wide = _precision.wide_dtype(q)
     found = products(q, k, wide) * jnp.asarray(rules.scale, wide)
     size, never = k.shape[-3], jnp.asarray(NEVER, wide)
     allowed = _allowed((1,) * (q.ndim - 2) + (q.shape[-3], size), rules, given, start)

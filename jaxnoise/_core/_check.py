@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -258,6 +259,16 @@ def slopes(
     if not order.holds(*ends):
         raise ValueError(message.format(*ends))
     return ends
+
+
+def unit_interval(rate: jax.Array, *, below_one: bool = False) -> jax.Array:
+    """A traced rate as a float32 in [0, 1], without gradient.
+
+    The gradient that would reach a rate through the scale alone is biased: the mask
+    depends on the rate too, and has none. Below one, the largest rate is 1 - 2^-24.
+    """
+    top = np.nextafter(np.float32(1), np.float32(0)) if below_one else np.float32(1)
+    return jnp.clip(jnp.asarray(lax.stop_gradient(rate), np.float32), 0, top)
 
 
 def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:

@@ -15,7 +15,16 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import SymbolicZero
 
-from jaxnoise._core import _check, _dims, _packed, _random, _sharding, _threefry, _wall
+from jaxnoise._core import (
+    _check,
+    _dims,
+    _packed,
+    _precision,
+    _random,
+    _sharding,
+    _threefry,
+    _wall,
+)
 
 # what a policy of jax.checkpoint knows the random decisions of this library by
 NAME = "jaxnoise_mask"
@@ -163,6 +172,37 @@ def applied(
     return result(drawn, *operands)
 
 
+def keep_threshold(rate: Any, dtype: np.dtype, bits: int = 32) -> tuple[Any, Any]:
+    """What a drop rate means in integers: (threshold, probability of keeping).
+
+    A unit is kept iff its 23-bit draw is below the threshold, ceil(k 2^23) with
+    k = float32(1 - rate), which is what `jax.random.bernoulli` computes. A rate that is
+    known is subtracted in float64, a traced one is a float32 number: the two may end
+    one step of 2^-23 apart.
+
+    The probability, in `dtype`, is what kept values are divided by. Below 2^-12 the
+    step of the grid is no longer small against it, and the probability with which
+    units are really kept takes its place, so that the mean stays exact. With fewer
+    bits, whose draws are of `bits` bits, it always does, and k is rounded to it; what
+    has a chance of being kept keeps one.
+    """
+    fine = bits == 32
+    grid, coarse = np.float32(2**23 if fine else 2**bits), np.float32(2**-12)
+    if not isinstance(rate, jax.Array):
+        keep = np.float32(1.0 - rate)
+        threshold = np.ceil(keep * grid) if fine else np.rint(keep * grid)
+        probability = 1.0 - rate if fine and keep >= coarse else threshold / grid
+        return np.uint32(threshold), dtype.type(probability)
+    keep = np.float32(1) - _check.unit_interval(rate)
+    if fine:
+        threshold = jnp.ceil(keep * grid)
+        probability = jnp.where(keep >= coarse, keep, threshold / grid)
+    else:
+        threshold = jnp.maximum(jnp.rint(keep * grid), jnp.sign(keep))
+        probability = threshold / grid
+    return threshold.astype(np.uint32), probability.astype(dtype)
+
+
 def drop(
     key: jax.Array,
     x: jax.Array,
@@ -175,7 +215,7 @@ def drop(
         return x
     if _check.known(rate, 1):
         return _dropped(x)
-    threshold, keep = _random.keep_threshold(rate, _random.wide_dtype(x), bits)
+    threshold, keep = keep_threshold(rate, _precision.wide_dtype(x), bits)
     return _drop(key, threshold, x, keep, shared=shared, bits=bits)
 
 
@@ -197,7 +237,7 @@ def scaled(x: jax.Array, keep: Any) -> jax.Array:
     one = jnp.ones_like(keep)
     # a product, since XLA makes one of a quotient when and only when it sees fit
     scale = one / jnp.where(keep > 0, keep, one)
-    return _random.in_wide(lambda real: real * scale, x)
+    return _precision.in_wide(lambda real: real * scale, x)
 
 
 _drop = masked(scale_kept)

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxnoise._core import _random
+
 
 def words_of(names: Iterable[str]) -> np.ndarray:
     """What is folded in for each name, uint32 (names, 2)."""
@@ -22,7 +24,7 @@ def fold_words(key: jax.Array, words: ArrayLike) -> jax.Array:
     def fold(pair):
         return jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
 
-    if str(jax.random.key_impl(key)) == "threefry2x32":
+    if _random.is_threefry(key):
         # hundreds of names one by one would compile for a minute
         return jax.vmap(fold)(words)
     # vmap gives other keys than a loop for some implementations, such as unsafe_rbg

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxnoise._core import _sharding, _threefry, _wall
+from jaxnoise._core import _random, _sharding, _threefry, _wall
 
 Shape = tuple[int, ...]
 Sharding = _sharding.Sharding
@@ -53,7 +53,7 @@ def draw(
     placed = None if sharding is None else _placed(shape, sharding)
 
     def packed(key, threshold):
-        words = _words(key, groups, bits // GROUP, part, placed)
+        words = _random.block_words(key, groups, bits // GROUP, placed, part)
         kept = (_kept_of_bytes if bits == 8 else _kept_of_halves)(words, threshold)
         return kept.astype(np.uint8)
 
@@ -146,16 +146,3 @@ def _kept_of_bytes(words, threshold):
     bits |= dropped(high, 4) | dropped(high >> np.uint32(8), 5)
     # bits 16, 17, 20 and 21 become 2, 3, 6 and 7
     return ~(bits | bits >> np.uint32(14))
-
-
-def _words(key, groups, count, part, placed):
-    """The words of `count` blocks for each group, the lower word of a block first."""
-    if str(jax.random.key_impl(key)) != "threefry2x32":
-        return list(jax.random.bits(key, (2 * count, *groups), np.uint32))
-    # dead code, by which JAX learns that the key is used (jax_debug_key_reuse)
-    jax.random.bits(key, (), np.uint32)
-    blocks = [
-        _threefry.blocks(key, groups, placed, every=count, first=index, part=part)
-        for index in range(count)
-    ]
-    return [word for high, low in blocks for word in (low, high)]

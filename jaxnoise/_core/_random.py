@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 Sharding = _sharding.Sharding
 
 
-def noise(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def redrawn(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Compile `function(key, x, *amounts, **static)`, to be drawn again in backward.
 
     `jit` makes an eager call one kernel; keyword-only parameters are static, so new
@@ -41,62 +41,6 @@ def noise(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return jax.checkpoint(functools.partial(function, **options))(key, x, *amounts)
 
     return compiled
-
-
-def wide_dtype(x: jax.Array) -> np.dtype:
-    """The real dtype in which noise for `x` is drawn and scaled."""
-    return np.dtype(np.float64 if jnp.finfo(x.dtype).bits == 64 else np.float32)
-
-
-def in_wide(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """A real function of `x` in the precision of its noise, rounded once.
-
-    A complex `x` meets the same noise in its real and its imaginary part.
-    """
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return lax.complex(function(x.real), function(x.imag))
-    return function(x.astype(wide_dtype(x))).astype(x.dtype)
-
-
-def keep_threshold(rate: Any, dtype: np.dtype, bits: int = 32) -> tuple[Any, Any]:
-    """What a drop rate means in integers: (threshold, probability of keeping).
-
-    A unit is kept iff its 23-bit draw is below the threshold, ceil(k 2^23) with
-    k = float32(1 - rate), which is what `jax.random.bernoulli` computes. A rate that is
-    known is subtracted in float64, a traced one is a float32 number: the two may end
-    one step of 2^-23 apart.
-
-    The probability, in `dtype`, is what kept values are divided by. Below 2^-12 the
-    step of the grid is no longer small against it, and the probability with which
-    units are really kept takes its place, so that the mean stays exact. With fewer
-    bits, whose draws are of `bits` bits, it always does, and k is rounded to it; what
-    has a chance of being kept keeps one.
-    """
-    fine = bits == 32
-    grid, coarse = np.float32(2**23 if fine else 2**bits), np.float32(2**-12)
-    if not isinstance(rate, jax.Array):
-        keep = np.float32(1.0 - rate)
-        threshold = np.ceil(keep * grid) if fine else np.rint(keep * grid)
-        probability = 1.0 - rate if fine and keep >= coarse else threshold / grid
-        return np.uint32(threshold), dtype.type(probability)
-    keep = np.float32(1) - unit_interval(rate)
-    if fine:
-        threshold = jnp.ceil(keep * grid)
-        probability = jnp.where(keep >= coarse, keep, threshold / grid)
-    else:
-        threshold = jnp.maximum(jnp.rint(keep * grid), jnp.sign(keep))
-        probability = threshold / grid
-    return threshold.astype(np.uint32), probability.astype(dtype)
-
-
-def unit_interval(rate: jax.Array, *, below_one: bool = False) -> jax.Array:
-    """A traced rate as a float32 in [0, 1], without gradient.
-
-    The gradient that would reach a rate through the scale alone is biased: the mask
-    depends on the rate too, and has none. Below one, the largest rate is 1 - 2^-24.
-    """
-    top = np.nextafter(np.float32(1), np.float32(0)) if below_one else np.float32(1)
-    return jnp.clip(jnp.asarray(lax.stop_gradient(rate), np.float32), 0, top)
 
 
 def uniform(
@@ -170,10 +114,41 @@ def random_bits(key: jax.Array, shape: Shape, sharding: Sharding = None) -> jax.
     return _words(key, shape, sharding, _join_32)
 
 
+def block_words(
+    key: jax.Array,
+    shape: Shape,
+    count: int,
+    sharding: Sharding = None,
+    part: _threefry.Part | None = None,
+) -> list[jax.Array]:
+    """The words of `count` blocks for each element, the lower word of a block first.
+
+    They are `jax.random.bits(key, (*shape, count), uint64)`. A part of the last dim is
+    for keys that count blocks.
+    """
+    if not is_threefry(key):
+        return list(jax.random.bits(key, (2 * count, *shape), np.uint32))
+    mark_used(key)
+    blocks = [
+        _threefry.blocks(key, shape, sharding, every=count, first=index, part=part)
+        for index in range(count)
+    ]
+    return [word for high, low in blocks for word in (low, high)]
+
+
+def mark_used(key: jax.Array):
+    """Tell JAX that the key is used (`jax_debug_key_reuse`), by a draw that is dead."""
+    jax.random.bits(key, (), np.uint32)
+
+
+def is_threefry(key: jax.Array) -> bool:
+    """Whether a key is of the implementation whose blocks are written out here."""
+    return str(jax.random.key_impl(key)) == "threefry2x32"
+
+
 def counts_blocks(key: jax.Array) -> bool:
     """Whether an element has the block of its own counter, which is drawn alone."""
-    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
-    return threefry and jax.threefry_partitionable.value
+    return is_threefry(key) and jax.threefry_partitionable.value
 
 
 def part_bits(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dims, _random, _sharding
+from jaxnoise._core import _check, _dims, _precision, _random, _sharding
 
 
 def concrete_dropout(
@@ -61,7 +61,7 @@ def concrete_dropout(
     dims = _dims.normalized(
         "concrete_dropout", "broadcast_dims", broadcast_dims, x.ndim
     )
-    wide = _random.wide_dtype(x)
+    wide = _precision.wide_dtype(x)
     amounts = (jnp.asarray(amount, wide) for amount in (logit_rate, temperature))
     return _concrete(key, x, *amounts, shape=_dims.shared(x.shape, dims))
 
@@ -111,7 +111,7 @@ def concrete_dropout_regularizer(
         raise ValueError(
             f"{name}: kernel must be (..., in, out), got shape {kernel.shape}."
         )
-    wide = _random.wide_dtype(kernel)
+    wide = _precision.wide_dtype(kernel)
     logit = jnp.asarray(_check.finite(name, "logit_rate", logit_rate), wide)
     scale = jnp.asarray(_check.positive(name, "length_scale", length_scale), wide)
     # 1 / (1 - p) = 1 + exp(logit), and log p, log(1 - p) without a difference
@@ -121,9 +121,9 @@ def concrete_dropout_regularizer(
     return weight - kernel.shape[-2] * entropy
 
 
-@_random.noise
+@_random.redrawn
 def _concrete(key, x, logit_rate, temperature, *, shape):
-    wide = _random.wide_dtype(x)
+    wide = _precision.wide_dtype(x)
     low = np.nextafter(wide.type(-1), wide.type(0))
     v = _random.uniform(key, shape, wide, low, _sharding.like(x, shape))
     # u = (1 + v) / 2, which is neither 0 nor 1
@@ -133,4 +133,4 @@ def _concrete(key, x, logit_rate, temperature, *, shape):
     # (1 - z) / (1 - p): at rates near 1 both are 0 in float32
     above = jnp.exp(jax.nn.softplus(logit_rate) - jnp.maximum(dropped, 0))
     scale = above / (1 + jnp.exp(-jnp.abs(dropped)))
-    return _random.in_wide(lambda real: real * scale, x)
+    return _precision.in_wide(lambda real: real * scale, x)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dense, _mask, _random, _sharding
+from jaxnoise._core import _check, _dense, _mask, _precision, _random, _sharding
 
 
 def flipout_dense(
@@ -99,7 +99,7 @@ def gaussian_kl(
     """
     kernel = _check.floating("gaussian_kl", kernel, allow_complex=False, name="kernel")
     log_variance = _dense.of_kernel("gaussian_kl", "log_variance", log_variance, kernel)
-    wide = _random.wide_dtype(kernel)
+    wide = _precision.wide_dtype(kernel)
     prior = _check.positive("gaussian_kl", "prior_stddev", prior_stddev)
     log_prior = 2 * jnp.log(jnp.asarray(prior, wide))
     log_ratio = log_variance.astype(wide) - log_prior
@@ -108,11 +108,11 @@ def gaussian_kl(
     return (means + jnp.expm1(log_ratio) - log_ratio) / 2
 
 
-@_random.noise
+@_random.redrawn
 def _flipout(key, x, kernel, stddev, bias, *, precision):
     key_weights, key_in, key_out = jax.random.split(key, 3)
     mean = _dense.dense(x, kernel, bias, precision)
-    wide = _random.wide_dtype(kernel)
+    wide = _precision.wide_dtype(kernel)
     sharding = _sharding.like(kernel, kernel.shape)
     n = _random.normal(key_weights, kernel.shape, wide, sharding)
     flipped = _with_random_signs(key_in, x)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dense, _random
+from jaxnoise._core import _check, _dense, _precision, _random
 
 # Where log alpha is clipped. Clipped at 8, weights that the data determine well, with
 # log alpha around -10, would have no cost, and their noise would fall without end.
@@ -165,15 +165,15 @@ def _log_ratio(function, kernel, log_variance):
     """log S^2 - log W^2, with the smallest normal number in the place of W = 0."""
     kernel = _check.floating(function, kernel, allow_complex=False, name="kernel")
     log_variance = _dense.of_kernel(function, "log_variance", log_variance, kernel)
-    wide = _random.wide_dtype(kernel)
+    wide = _precision.wide_dtype(kernel)
     size = jnp.abs(kernel.astype(wide))
     size = jnp.where(size > jnp.finfo(wide).tiny, size, jnp.finfo(wide).tiny)
     return log_variance.astype(wide) - 2 * jnp.log(size)
 
 
-@_random.noise
+@_random.redrawn
 def _sparse(key, x, kernel, log_variance, bias, *, precision):
-    wide = _random.wide_dtype(x)
+    wide = _precision.wide_dtype(x)
     mean = _dense.dense(x, kernel, bias, precision)
     spread = jnp.exp(log_variance.astype(wide))
     variance = _dense.dense(x.astype(wide) ** 2, spread, None, precision)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dense, _random
+from jaxnoise._core import _check, _dense, _precision, _random
 
 # of Molchanov et al., fitted to the integral
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
@@ -98,14 +98,14 @@ def variational_kl(log_alpha: ArrayLike) -> jax.Array:
     log_alpha = _check.floating(
         "variational_kl", log_alpha, allow_complex=False, name="log_alpha"
     )
-    wide = log_alpha.astype(_random.wide_dtype(log_alpha))
+    wide = log_alpha.astype(_precision.wide_dtype(log_alpha))
     # 1 - sigmoid(a) = sigmoid(-a), log(1 + 1 / alpha) = softplus(-log alpha)
     return _K1 * jax.nn.sigmoid(-_K2 - _K3 * wide) + jax.nn.softplus(-wide) / 2
 
 
-@_random.noise
+@_random.redrawn
 def _variational(key, x, kernel, log_alpha, bias, *, precision):
-    wide = _random.wide_dtype(x)
+    wide = _precision.wide_dtype(x)
     mean = _dense.dense(x, kernel, bias, precision)
     spread = jnp.exp(log_alpha.astype(wide)) * kernel.astype(wide) ** 2
     variance = _dense.dense(x.astype(wide) ** 2, spread, None, precision)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnoise._core import _check, _integers, _random, _shown
+from jaxnoise._core import _check, _integers, _precision, _shown
 from jaxnoise.mc import _uncertainty
 
 
@@ -86,7 +86,7 @@ def std(samples: Any, *, axis: int = 0, ddof: int = 0) -> Any:
 
 @functools.partial(jax.jit, static_argnames=("axis", "ddof"))
 def _std(samples, *, axis, ddof):
-    wide = jnp.moveaxis(samples, axis, 0).astype(_random.wide_dtype(samples))
+    wide = jnp.moveaxis(samples, axis, 0).astype(_precision.wide_dtype(samples))
     # deviations from one sample first: those of equal samples are 0, not a rounding
     shifted = wide - wide[:1]
     deviation = shifted - shifted.mean(0, keepdims=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxnoise._core import _check, _dims, _random
+from jaxnoise._core import _check, _dims, _precision
 
 
 def predictive_entropy(
@@ -178,7 +178,7 @@ def _variation(samples, *, axes):
     # not len, which a symbolic size has not
     count = ordered.shape[0]
     others = count - votes.sum(0).max(-1)
-    ratio = others.astype(_random.wide_dtype(samples)) / count
+    ratio = others.astype(_precision.wide_dtype(samples)) / count
     return jnp.where(jnp.isnan(ordered).any((0, -1)), jnp.nan, ratio)
 
 
@@ -235,7 +235,7 @@ def check_probabilities(function: str, name: str, values: jax.Array, dim: int):
 
 @functools.partial(jax.jit, static_argnames=("dim",))
 def _improbable(values, *, dim):
-    wide = values.astype(_random.wide_dtype(values))
+    wide = values.astype(_precision.wide_dtype(values))
     off = jnp.abs(wide.sum(dim) - 1)
     return wide.min(initial=0), off.max(initial=0)
 
@@ -247,7 +247,7 @@ def _ordered(samples, from_logits, axes):
 
 def probabilities(values, from_logits, dim):
     """Wide probabilities; nan for what is negative, which logits taken for them are."""
-    wide = values.astype(_random.wide_dtype(values))
+    wide = values.astype(_precision.wide_dtype(values))
     if from_logits:
         return jax.nn.softmax(wide, dim)
     return jnp.where(wide < 0, jnp.nan, wide)

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnoise.recurrent import _scan_in_place
-from jaxnoise.recurrent._masks import (
-    Mask,
+from jaxnoise.recurrent._masks import Mask
+from jaxnoise.recurrent._matmul import (
     gate_axis,
     project,
     unproject,

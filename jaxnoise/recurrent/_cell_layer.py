@@ -3,10 +3,8 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxnoise._core import _check
+from jaxnoise._core import _check, _precision
 from jaxnoise.recurrent import _noise, _scan
 
 RATES = (
@@ -169,18 +167,15 @@ class CellLayer:
             per_step=self.per_step,
             batch_shared=self.batch_shared,
             bits=self.bits,
-            dtype=_mask_dtype(self),
+            dtype=_precision.wide_dtype(self.param_dtype),
             **rates(self),
             input_sharding=input_sharding,
             state_sharding=state_sharding,
         )
 
-    def expected_noise(self) -> _noise.Noise:
+    def expected_noise(self: Any) -> _noise.Noise:
         """What takes the place of noise in evaluation: the expectation of zoneout."""
         zoneout = {k: v for k, v in rates(self).items() if k.startswith("zoneout")}
-        return _noise.expected_noise(dtype=_mask_dtype(self), **zoneout)
-
-
-def _mask_dtype(cell):
-    wide = jnp.finfo(cell.param_dtype).bits == 64
-    return np.dtype(np.float64 if wide else np.float32)
+        return _noise.expected_noise(
+            dtype=_precision.wide_dtype(self.param_dtype), **zoneout
+        )

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxnoise._core import _check, _integers, _mask, _random, _sharding, _wall
+from jaxnoise._core import _check, _integers, _mask, _sharding, _wall
 
 OutSharding = NamedSharding | PartitionSpec | None
 
@@ -164,7 +164,7 @@ def sample_noise(
         shape = (gates, features, features) if place == "weight" else shape
         drawn[place] = shape, placed(place, shape)
         bits = _check.bits(function, bits, rate)
-        amounts[place] = _random.keep_threshold(rate, np.dtype(dtype), bits)
+        amounts[place] = _mask.keep_threshold(rate, np.dtype(dtype), bits)
     return Noise(**_draw(key, amounts, drawn=tuple(drawn.items()), bits=bits))
 
 
@@ -234,7 +234,7 @@ def sample_mask(
     bits: int = 32,
 ) -> jax.Array:
     """A float32 mask of checked rate: 1 / (1 - rate), or 1, where kept, else 0."""
-    amount = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    amount = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     options = {"sharding": sharding, "scaled": scaled, "bits": bits}
     return _draw_mask(key, amount, shape=tuple(shape), **options)
 
@@ -272,7 +272,7 @@ def expected_noise(
     for name, value in zip(_ZONEOUT, (zoneout_hidden, zoneout_cell), strict=True):
         rate = _check.rate("expected_noise", value, name=name)
         if not _check.known(rate, 0):
-            _, keep = _random.keep_threshold(rate, np.dtype(dtype))
+            _, keep = _mask.keep_threshold(rate, np.dtype(dtype))
             masks[name] = jnp.asarray(keep)
     return Noise(**masks)
 

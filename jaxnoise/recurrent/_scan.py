@@ -16,7 +16,8 @@ from jax import lax
 from jaxnoise._core import _integers, _sharding
 from jaxnoise.recurrent import _apart, _cell, _together, _weights
 from jaxnoise.recurrent._cell import Cell, State
-from jaxnoise.recurrent._masks import project, project_state, rank, times
+from jaxnoise.recurrent._masks import rank, times
+from jaxnoise.recurrent._matmul import project, project_state
 from jaxnoise.recurrent._noise import Noise
 from jaxnoise.recurrent._time_layout import of_step, where
 from jaxnoise.recurrent._weights import Weights, by_gate

@@ -17,8 +17,8 @@ from jax import lax
 
 from jaxnoise._core import _sharding
 from jaxnoise.recurrent import _scan_in_place
-from jaxnoise.recurrent._masks import (
-    Mask,
+from jaxnoise.recurrent._masks import Mask
+from jaxnoise.recurrent._matmul import (
     gate_axis,
     project,
     project_stacked,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnoise._core import _shown
-from jaxnoise.recurrent._masks import gate_axis, times
+from jaxnoise.recurrent._masks import times
+from jaxnoise.recurrent._matmul import gate_axis
 from jaxnoise.recurrent._noise import Noise
 
 ByGate = tuple[jax.Array, ...]

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnoise import _dropout, _gaussian
-from jaxnoise._core import _check, _mask, _random, _shown
+from jaxnoise._core import _check, _mask, _precision, _random, _shown
 from jaxnoise.tree import _leaves
 from jaxnoise.tree._leaves import Where
 
@@ -198,7 +198,7 @@ def mask(
     rate = _check.rate("tree.mask", rate)
     leaves, structure, chosen = _leaves.choose("tree.mask", params, where)
     bits = _check.bits("tree.mask", bits, rate)
-    threshold, _ = _random.keep_threshold(rate, np.dtype(np.float32), bits)
+    threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     draw = functools.partial(_mask_like, threshold=threshold, bits=bits)
     masks = _each(key, leaves, chosen, draw)
     return structure.unflatten(masks.get(i) for i in range(len(leaves)))
@@ -276,9 +276,9 @@ def _mask_like(key, x, threshold, bits):
     return _mask.keep_mask(key, threshold, _mask.coins_for(x, bits=bits))
 
 
-@_random.noise
+@_random.redrawn
 def _times_gaussian(key, x, stddev):
     """x (1 + stddev n): differentiable at 0 too, unlike x + stddev |x| n."""
-    ones = jnp.ones_like(x, _random.wide_dtype(x))
+    ones = jnp.ones_like(x, _precision.wide_dtype(x))
     factor = _gaussian.gaussian_noise(key, ones, stddev)
-    return _random.in_wide(lambda real: real * factor, x)
+    return _precision.in_wide(lambda real: real * factor, x)

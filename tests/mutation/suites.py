@@ -100,6 +100,12 @@ SUITES = {
         *_NOISES,
         _MESHES[1],
     ],
+    "jaxnoise/recurrent/_matmul.py": [
+        *_cell("lstm", 2, 1),
+        *_CORES,
+        *_NOISES,
+        _MESHES[1],
+    ],
     "jaxnoise/recurrent/_weights.py": [
         *_BAD,
         _BY_GATE,
