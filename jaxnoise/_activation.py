@@ -44,16 +44,18 @@ def rrelu(
     Reference: Xu, Wang, Chen, Li, Empirical evaluation of rectified activations in
     convolutional network, 2015, https://arxiv.org/abs/1505.00853.
     """
-    key = _check.key("rrelu", key)
-    x = _check.floating("rrelu", x, allow_complex=False)
-    slopes = _check.slopes("rrelu", lower, upper, x)
+    name = "rrelu"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    slopes = _check.slopes(name, lower, upper, x)
     return _random_slopes(key, x, *(_precision.wide_amount(a, x) for a in slopes))
 
 
 def mean_of_rrelu(x: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> jax.Array:
     """What a layer that is deterministic gives: the leaky ReLU of the mean slope."""
-    x = _check.floating("rrelu", x, allow_complex=False)
-    slopes = _check.slopes("rrelu", lower, upper, x)
+    name = "rrelu"
+    x = _check.floating(name, x, allow_complex=False)
+    slopes = _check.slopes(name, lower, upper, x)
     ends = (_precision.wide_amount(a, x) for a in slopes)
     slope = sum(ends) / 2
     return _precision.in_wide(lambda real: jnp.where(real < 0, slope * real, real), x)

@@ -88,11 +88,12 @@ def dropout(
     Reference: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout: a
     simple way to prevent neural networks from overfitting, JMLR 15, 2014.
     """
-    key = _check.key("dropout", key)
-    x = _check.floating("dropout", x)
-    rate = _check.rate("dropout", rate)
-    dims = _dims.normalized("dropout", "broadcast_dims", broadcast_dims, x.ndim)
-    bits = _check.bits("dropout", bits, rate)
+    name = "dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate)
+    dims = _dims.normalized(name, "broadcast_dims", broadcast_dims, x.ndim)
+    bits = _check.bits(name, bits, rate)
     return _mask.drop(key, x, rate, dims, bits)
 
 
@@ -141,14 +142,13 @@ def dropout_mask(
       >>> bool((jn.apply_mask(x, mask, 0.5) == y).all())
       True
     """
-    key = _check.key("dropout_mask", key)
-    shape = _integers.shape("dropout_mask", shape)
-    rate = _check.rate("dropout_mask", rate)
-    dims = _dims.normalized(
-        "dropout_mask", "broadcast_dims", broadcast_dims, len(shape)
-    )
-    bits = _check.bits("dropout_mask", bits, rate)
-    wanted = _sharding.checked("dropout_mask", "out_sharding", out_sharding, shape)
+    name = "dropout_mask"
+    key = _check.key(name, key)
+    shape = _integers.shape(name, shape)
+    rate = _check.rate(name, rate)
+    dims = _dims.normalized(name, "broadcast_dims", broadcast_dims, len(shape))
+    bits = _check.bits(name, bits, rate)
+    wanted = _sharding.checked(name, "out_sharding", out_sharding, shape)
     threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     return _sampled_mask(key, threshold, _mask.Coins(shape, dims, bits, wanted))
 
@@ -190,10 +190,11 @@ def apply_mask(
       >>> jn.apply_mask(jnp.array([1., 2.]), jnp.array([True, False]), 0.5).tolist()
       [2.0, 0.0]
     """
-    x = _check.floating("apply_mask", x)
-    rate = _check.rate("apply_mask", rate)
-    mask = _check.mask("apply_mask", mask, x.shape)
-    bits = _check.bits("apply_mask", bits, rate)
+    name = "apply_mask"
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate)
+    mask = _check.mask(name, mask, x.shape)
+    bits = _check.bits(name, bits, rate)
     _, keep = _mask.keep_threshold(rate, _precision.wide_dtype(x), bits)
     return _applied_mask(mask, x, keep)
 
@@ -243,11 +244,12 @@ def alpha_dropout(
     Reference: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural
     networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
     """
-    key = _check.key("alpha_dropout", key)
-    x = _check.floating("alpha_dropout", x, allow_complex=False)
-    rate = _check.rate("alpha_dropout", rate, below_one=True)
-    dims = _dims.normalized("alpha_dropout", "broadcast_dims", broadcast_dims, x.ndim)
-    bits = _check.bits("alpha_dropout", bits, rate)
+    name = "alpha_dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    rate = _check.rate(name, rate, below_one=True)
+    dims = _dims.normalized(name, "broadcast_dims", broadcast_dims, x.ndim)
+    bits = _check.bits(name, bits, rate)
     return _alpha(key, x, rate, dims, bits)
 
 
@@ -296,11 +298,12 @@ def feature_alpha_dropout(
     Reference: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural
     networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
     """
-    key = _check.key("feature_alpha_dropout", key)
-    x = _check.floating("feature_alpha_dropout", x, allow_complex=False)
-    rate = _check.rate("feature_alpha_dropout", rate, below_one=True)
-    dims = _dims.spatial("feature_alpha_dropout", x, channel_axis, batch_dims)
-    bits = _check.bits("feature_alpha_dropout", bits, rate)
+    name = "feature_alpha_dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    rate = _check.rate(name, rate, below_one=True)
+    dims = _dims.spatial(name, x, channel_axis, batch_dims)
+    bits = _check.bits(name, bits, rate)
     return _alpha(key, x, rate, dims, bits)
 
 

@@ -43,9 +43,10 @@ def gaussian_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array
     Reference: Bishop, Training with noise is equivalent to Tikhonov regularization,
     Neural Computation 7, 1995.
     """
-    key = _check.key("gaussian_noise", key)
-    x = _check.floating("gaussian_noise", x)
-    stddev = _check.magnitude("gaussian_noise", "stddev", stddev, x)
+    name = "gaussian_noise"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    stddev = _check.magnitude(name, "stddev", stddev, x)
     return _additive(key, x, stddev, law="normal")
 
 
@@ -76,9 +77,10 @@ def uniform_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     Reference: Schuchman, Dither signals and their effect on quantization noise, IEEE
     Transactions on Communication Technology 12, 1964.
     """
-    key = _check.key("uniform_noise", key)
-    x = _check.floating("uniform_noise", x, allow_complex=False)
-    scale = _check.magnitude("uniform_noise", "scale", scale, x)
+    name = "uniform_noise"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    scale = _check.magnitude(name, "scale", scale, x)
     return _additive(key, x, scale, law="uniform")
 
 
@@ -112,9 +114,10 @@ def laplace_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     Reference: Kotz, Kozubowski, Podgorski, The Laplace distribution and
     generalizations, Birkhauser, 2001.
     """
-    key = _check.key("laplace_noise", key)
-    x = _check.floating("laplace_noise", x, allow_complex=False)
-    scale = _check.magnitude("laplace_noise", "scale", scale, x)
+    name = "laplace_noise"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    scale = _check.magnitude(name, "scale", scale, x)
     return _additive(key, x, scale, law="laplace")
 
 
@@ -150,9 +153,10 @@ def gaussian_dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array
     Reference: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout: a
     simple way to prevent neural networks from overfitting, section 10, JMLR 15, 2014.
     """
-    key = _check.key("gaussian_dropout", key)
-    x = _check.floating("gaussian_dropout", x)
-    rate = _check.rate("gaussian_dropout", rate, below_one=True)
+    name = "gaussian_dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate, below_one=True)
     wide = _precision.wide_dtype(x)
     if _check.known(rate, 0):
         return x
@@ -202,13 +206,14 @@ def real_gaussian_dropout(
       >>> bool(200 < (y != x).sum() < 300)
       True
     """
-    key = _check.key("real_gaussian_dropout", key)
-    x = _check.floating("real_gaussian_dropout", x)
-    rate = _check.rate("real_gaussian_dropout", rate)
-    stddev = _check.magnitude("real_gaussian_dropout", "stddev", stddev, x)
+    name = "real_gaussian_dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate)
+    stddev = _check.magnitude(name, "stddev", stddev, x)
     if _check.known(rate, 0) or _check.known(stddev, 0):
         return x
-    bits = _check.bits("real_gaussian_dropout", bits, rate)
+    bits = _check.bits(name, bits, rate)
     threshold, _ = _mask.keep_threshold(rate, _precision.wide_dtype(x), bits)
     stddev = _precision.wide_amount(stddev, x)
     return _on_a_fraction(key, x, threshold, stddev, bits=bits)

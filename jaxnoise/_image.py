@@ -70,15 +70,16 @@ def salt_and_pepper(
     noise Vincent, Larochelle, Bengio, Manzagol, Extracting and composing robust
     features with denoising autoencoders, ICML 2008.
     """
-    key = _check.key("salt_and_pepper", key)
-    x = _check.floating("salt_and_pepper", x, allow_complex=False)
-    rate = _check.rate("salt_and_pepper", rate)
+    name = "salt_and_pepper"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    rate = _check.rate(name, rate)
     values = (
-        _check.finite("salt_and_pepper", "low", low, x),
-        _check.finite("salt_and_pepper", "high", high, x),
+        _check.finite(name, "low", low, x),
+        _check.finite(name, "high", high, x),
     )
-    salt = _check.share("salt_and_pepper", "salt_vs_pepper", salt_vs_pepper)
-    dims = _dims.normalized("salt_and_pepper", "broadcast_dims", broadcast_dims, x.ndim)
+    salt = _check.share(name, "salt_vs_pepper", salt_vs_pepper)
+    dims = _dims.normalized(name, "broadcast_dims", broadcast_dims, x.ndim)
     if _check.known(rate, 0):
         return x
     threshold, _ = _mask.keep_threshold(rate, _precision.wide_dtype(x))
@@ -155,9 +156,10 @@ def poisson_noise(key: jax.Array, x: ArrayLike, scale: ArrayLike) -> jax.Array:
     Reference: Hasinoff, Photon, Poisson noise, Computer Vision: A Reference Guide,
     Springer, 2014.
     """
-    key = _check.key("poisson_noise", key)
-    x = _check.floating("poisson_noise", x, allow_complex=False)
-    scale = _check.magnitude("poisson_noise", "scale", scale, x)
+    name = "poisson_noise"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    scale = _check.magnitude(name, "scale", scale, x)
     if _check.known(scale, 0):
         return x
     return _counted(key, x, _precision.wide_amount(scale, x))
@@ -219,9 +221,10 @@ def speckle_noise(key: jax.Array, x: ArrayLike, stddev: ArrayLike) -> jax.Array:
     Reference: Goodman, Some fundamental properties of speckle, Journal of the Optical
     Society of America 66, 1976.
     """
-    key = _check.key("speckle_noise", key)
-    x = _check.floating("speckle_noise", x)
-    stddev = _check.magnitude("speckle_noise", "stddev", stddev, x)
+    name = "speckle_noise"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    stddev = _check.magnitude(name, "stddev", stddev, x)
     if _check.known(stddev, 0):
         return x
     return _gaussian.multiplicative(key, x, _precision.wide_amount(stddev, x))

@@ -71,11 +71,12 @@ def spatial_dropout(
     Reference: Tompson, Goroshin, Jain, LeCun, Bregler, Efficient object localization
     using convolutional networks, CVPR 2015, https://arxiv.org/abs/1411.4280.
     """
-    key = _check.key("spatial_dropout", key)
-    x = _check.floating("spatial_dropout", x)
-    rate = _check.rate("spatial_dropout", rate)
-    dims = _dims.spatial("spatial_dropout", x, channel_axis, batch_dims)
-    bits = _check.bits("spatial_dropout", bits, rate)
+    name = "spatial_dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate)
+    dims = _dims.spatial(name, x, channel_axis, batch_dims)
+    bits = _check.bits(name, bits, rate)
     return _mask.drop(key, x, rate, dims, bits)
 
 
@@ -128,16 +129,17 @@ def drop_path(
     Reference: Huang, Sun, Liu, Sedra, Weinberger, Deep networks with stochastic depth,
     ECCV 2016, https://arxiv.org/abs/1603.09382.
     """
-    key = _check.key("drop_path", key)
-    x = _check.floating("drop_path", x)
-    rate = _check.rate("drop_path", rate)
-    batch = _integers.integer("drop_path", "batch_dims", batch_dims)
+    name = "drop_path"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate)
+    batch = _integers.integer(name, "batch_dims", batch_dims)
     if not 0 <= batch <= x.ndim:
         raise ValueError(
             f"drop_path: batch_dims must be in [0, {x.ndim}] for x of shape "
             f"{x.shape}, got {batch}."
         )
-    bits = _check.bits("drop_path", bits, rate)
+    bits = _check.bits(name, bits, rate)
     return _mask.drop(key, x, rate, tuple(range(batch, x.ndim)), bits)
 
 
@@ -197,11 +199,12 @@ def drop_block(
     Reference: Ghiasi, Lin, Le, DropBlock: a regularization method for convolutional
     networks, NeurIPS 2018, https://arxiv.org/abs/1810.12890.
     """
-    key = _check.key("drop_block", key)
-    x = _check.floating("drop_block", x)
-    rate = _check.rate("drop_block", rate)
-    size = _integers.integer("drop_block", "block_size", block_size)
-    dims = _dims.spatial("drop_block", x, channel_axis, batch_dims)
+    name = "drop_block"
+    key = _check.key(name, key)
+    x = _check.floating(name, x)
+    rate = _check.rate(name, rate)
+    size = _integers.integer(name, "block_size", block_size)
+    dims = _dims.spatial(name, x, channel_axis, batch_dims)
     if len(dims) > 3:
         raise ValueError(
             f"drop_block: x must have 1 to 3 spatial dims, got {len(dims)} in shape "
@@ -215,7 +218,7 @@ def drop_block(
             f"{x.shape}, got {size}."
         )
     for n in sizes:
-        _integers.at_least("drop_block", n, size)
+        _integers.at_least(name, n, size)
     if _check.known(rate, 0):
         return x
     # of symbolic sizes a traced number, and gamma a float32 as for a traced rate
@@ -225,7 +228,7 @@ def drop_block(
     else:
         gamma = rate * ratio
     threshold, _ = _mask.keep_threshold(gamma, _precision.wide_dtype(x))
-    batch = _integers.integer("drop_block", "batch_dims", batch_dims)
+    batch = _integers.integer(name, "batch_dims", batch_dims)
     return _blocks(key, x, threshold, size=size, dims=dims, batch=batch)
 
 

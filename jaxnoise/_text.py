@@ -51,9 +51,10 @@ def embedding_dropout(
     Keskar, Socher, Regularizing and optimizing LSTM language models, ICLR 2018,
     https://arxiv.org/abs/1708.02182.
     """
-    key = _check.key("embedding_dropout", key)
-    table = _check.floating("embedding_dropout", table, name="table")
-    rate = _check.rate("embedding_dropout", rate)
+    name = "embedding_dropout"
+    key = _check.key(name, key)
+    table = _check.floating(name, table, name="table")
+    rate = _check.rate(name, rate)
     if table.ndim != 2:
         raise ValueError(
             f"embedding_dropout: table must be (vocabulary, features), got shape "
@@ -61,7 +62,7 @@ def embedding_dropout(
             f"for noise on vectors that were looked up use dropout, with "
             f"broadcast_dims=(-1,) for whole vectors."
         )
-    bits = _check.bits("embedding_dropout", bits, rate)
+    bits = _check.bits(name, bits, rate)
     return _mask.drop(key, table, rate, (1,), bits)
 
 
@@ -135,17 +136,18 @@ def token_dropout(
     Generating sentences from a continuous space, CoNLL 2016,
     https://arxiv.org/abs/1511.06349.
     """
-    key = _check.key("token_dropout", key)
-    ids = _integers.integers("token_dropout", "ids", ids)
-    rate = _check.rate("token_dropout", rate)
-    known = _integers.identifier("token_dropout", "mask_id", mask_id, ids.dtype)
+    name = "token_dropout"
+    key = _check.key(name, key)
+    ids = _integers.integers(name, "ids", ids)
+    rate = _check.rate(name, rate)
+    known = _integers.identifier(name, "mask_id", mask_id, ids.dtype)
     spared = tuple(
-        _integers.identifier("token_dropout", "protected", value, ids.dtype)
+        _integers.identifier(name, "protected", value, ids.dtype)
         for value in _integers.items(protected)
     )
     if _check.known(rate, 0):
         return ids
-    bits = _check.bits("token_dropout", bits, rate)
+    bits = _check.bits(name, bits, rate)
     threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     options = {"protected": spared, "bits": bits}
     return _replaced(key, ids, threshold, ids.dtype.type(known), **options)
@@ -203,18 +205,17 @@ def neftune_noise(
     Reference: Jain, Chiang, Wen, Kirchenbauer et al., NEFTune: noisy embeddings improve
     instruction finetuning, ICLR 2024, https://arxiv.org/abs/2310.05914.
     """
-    key = _check.key("neftune_noise", key)
-    x = _check.floating(
-        "neftune_noise", embeddings, allow_complex=False, name="embeddings"
-    )
-    alpha = _check.magnitude("neftune_noise", "alpha", alpha, x)
+    name = "neftune_noise"
+    key = _check.key(name, key)
+    x = _check.floating(name, embeddings, allow_complex=False, name="embeddings")
+    alpha = _check.magnitude(name, "alpha", alpha, x)
     if x.ndim < 2:
         raise ValueError(
             f"neftune_noise: embeddings must be (*batch, time, features), got shape "
             f"{x.shape}."
         )
     if lengths is not None:
-        lengths = _integers.integers("neftune_noise", "lengths", lengths)
+        lengths = _integers.integers(name, "lengths", lengths)
         if lengths.shape != x.shape[:-2]:
             raise ValueError(
                 f"neftune_noise: lengths must have the shape {x.shape[:-2]} of the "

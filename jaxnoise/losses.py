@@ -150,8 +150,9 @@ def ar(outputs: ArrayLike, alpha: ArrayLike) -> jax.Array:
     Reference: Merity, McCann, Socher, Revisiting activation regularization for language
     RNNs, 2017, https://arxiv.org/abs/1708.01009.
     """
-    outputs = _check.floating("ar", outputs, allow_complex=False, name="outputs")
-    return _weighted(_check.magnitude("ar", "alpha", alpha), outputs)
+    name = "ar"
+    outputs = _check.floating(name, outputs, allow_complex=False, name="outputs")
+    return _weighted(_check.magnitude(name, "alpha", alpha), outputs)
 
 
 def tar(outputs: ArrayLike, beta: ArrayLike, *, time_axis: int = 1) -> jax.Array:
@@ -185,9 +186,10 @@ def tar(outputs: ArrayLike, beta: ArrayLike, *, time_axis: int = 1) -> jax.Array
 
     Reference: Merity, McCann, Socher, 2017, as `ar`.
     """
-    outputs = _check.floating("tar", outputs, allow_complex=False, name="outputs")
-    (dim,) = _dims.normalized("tar", "time_axis", time_axis, outputs.ndim)
-    weight = _check.magnitude("tar", "beta", beta)
+    name = "tar"
+    outputs = _check.floating(name, outputs, allow_complex=False, name="outputs")
+    (dim,) = _dims.normalized(name, "time_axis", time_axis, outputs.ndim)
+    weight = _check.magnitude(name, "beta", beta)
     return _weighted(weight, jnp.diff(_wide(outputs), axis=dim))
 
 

@@ -185,9 +185,10 @@ def depth_rates(
     Reference: Huang, Sun, Liu, Sedra, Weinberger, Deep networks with stochastic depth,
     ECCV 2016, https://arxiv.org/abs/1603.09382.
     """
+    name = "depth_rates"
     order = "The rate comes first, then the depth: depth_rates(0.1, 12)."
-    amount = _check.rate("depth_rates", rate, mend=order)
-    depth = _integers.count("depth_rates", "depth", depth)
+    amount = _check.rate(name, rate, mend=order)
+    depth = _integers.count(name, "depth", depth)
     if first_zero:
         return tuple(amount * (block / max(depth - 1, 1)) for block in range(depth))
     return tuple(amount * (block / depth) for block in range(1, depth + 1))

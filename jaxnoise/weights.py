@@ -73,12 +73,13 @@ def dropconnect_dense(
     Reference: Wan, Zeiler, Zhang, LeCun, Fergus, Regularization of neural networks
     using DropConnect, ICML 2013.
     """
-    key = _check.key("dropconnect_dense", key)
-    rate = _check.rate("dropconnect_dense", rate)
-    x, kernel, bias = _dense.arguments("dropconnect_dense", x, kernel, bias)
+    name = "dropconnect_dense"
+    key = _check.key(name, key)
+    rate = _check.rate(name, rate)
+    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
     if _check.known(rate, 0):
         return _dense.dense(x, kernel, bias, precision)
-    bits = _check.bits("dropconnect_dense", bits, rate)
+    bits = _check.bits(name, bits, rate)
     amounts = _mask.keep_threshold(rate, _precision.wide_dtype(kernel), bits)
     options = {"precision": precision, "bits": bits}
     return _dropconnect(key, x, kernel, bias, *amounts, **options)
@@ -132,12 +133,13 @@ def noisy_dense(
     Reference: Fortunato et al., Noisy networks for exploration, ICLR 2018,
     https://arxiv.org/abs/1706.10295.
     """
-    key = _check.key("noisy_dense", key)
-    x, kernel, bias = _dense.arguments("noisy_dense", x, kernel, bias)
-    sigma = _dense.of_kernel("noisy_dense", "kernel_sigma", kernel_sigma, kernel)
+    name = "noisy_dense"
+    key = _check.key(name, key)
+    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
+    sigma = _dense.of_kernel(name, "kernel_sigma", kernel_sigma, kernel)
     if bias_sigma is not None:
         outputs = kernel.shape[1:]
-        bias_sigma = _dense.like("noisy_dense", "bias_sigma", bias_sigma, outputs)
+        bias_sigma = _dense.like(name, "bias_sigma", bias_sigma, outputs)
     return _noisy(key, x, kernel, sigma, bias, bias_sigma, precision=precision)
 
 

@@ -54,13 +54,12 @@ def concrete_dropout(
     Reference: Gal, Hron, Kendall, Concrete dropout, NeurIPS 2017,
     https://arxiv.org/abs/1705.07832.
     """
-    key = _check.key("concrete_dropout", key)
-    x = _check.floating("concrete_dropout", x, allow_complex=False)
-    logit_rate = _check.finite("concrete_dropout", "logit_rate", logit_rate)
-    temperature = _check.positive("concrete_dropout", "temperature", temperature)
-    dims = _dims.normalized(
-        "concrete_dropout", "broadcast_dims", broadcast_dims, x.ndim
-    )
+    name = "concrete_dropout"
+    key = _check.key(name, key)
+    x = _check.floating(name, x, allow_complex=False)
+    logit_rate = _check.finite(name, "logit_rate", logit_rate)
+    temperature = _check.positive(name, "temperature", temperature)
+    dims = _dims.normalized(name, "broadcast_dims", broadcast_dims, x.ndim)
     wide = _precision.wide_dtype(x)
     amounts = (jnp.asarray(amount, wide) for amount in (logit_rate, temperature))
     return _concrete(key, x, *amounts, shape=_dims.shared(x.shape, dims))

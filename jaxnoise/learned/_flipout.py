@@ -60,13 +60,14 @@ def flipout_dense(
     Reference: Wen, Vicol, Ba, Tran, Grosse, Flipout: efficient pseudo-independent
     weight perturbations on mini-batches, ICLR 2018, https://arxiv.org/abs/1803.04386.
     """
-    key = _check.key("flipout_dense", key)
-    x, kernel, bias = _dense.arguments("flipout_dense", x, kernel, bias)
+    name = "flipout_dense"
+    key = _check.key(name, key)
+    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
     if isinstance(stddev, int | float | np.number):
-        stddev = _check.magnitude("flipout_dense", "stddev", stddev)
+        stddev = _check.magnitude(name, "stddev", stddev)
         if _check.known(stddev, 0):
             return _dense.dense(x, kernel, bias, precision)
-    stddev = _dense.of_kernel("flipout_dense", "stddev", stddev, kernel)
+    stddev = _dense.of_kernel(name, "stddev", stddev, kernel)
     return _flipout(key, x, kernel, stddev, bias, precision=precision)
 
 
@@ -97,10 +98,11 @@ def gaussian_kl(
       >>> learned.gaussian_kl(jnp.array([0.0, 1.0]), 0.0, 1.0).tolist()
       [0.0, 0.5]
     """
-    kernel = _check.floating("gaussian_kl", kernel, allow_complex=False, name="kernel")
-    log_variance = _dense.of_kernel("gaussian_kl", "log_variance", log_variance, kernel)
+    name = "gaussian_kl"
+    kernel = _check.floating(name, kernel, allow_complex=False, name="kernel")
+    log_variance = _dense.of_kernel(name, "log_variance", log_variance, kernel)
     wide = _precision.wide_dtype(kernel)
-    prior = _check.positive("gaussian_kl", "prior_stddev", prior_stddev)
+    prior = _check.positive(name, "prior_stddev", prior_stddev)
     log_prior = 2 * jnp.log(jnp.asarray(prior, wide))
     log_ratio = log_variance.astype(wide) - log_prior
     means = kernel.astype(wide) ** 2 * jnp.exp(-log_prior)

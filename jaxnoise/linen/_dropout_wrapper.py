@@ -129,7 +129,8 @@ class DropoutWrapper(Wrapper):
           input_sharding: on an explicit mesh, that of the input of one step; the masks
             of the state and of the output have its rows.
         """
-        key = _check.key("DropoutWrapper", key)
+        name = "DropoutWrapper"
+        key = _check.key(name, key)
         amounts = rates(self)
         batch = len(input_shape) - self.num_feature_axes
         steps = () if num_steps is None or self.variational else (num_steps,)
@@ -143,7 +144,7 @@ class DropoutWrapper(Wrapper):
             drawn = (*steps, *rows, *shape[batch:])
             sharding = _sharding.aligned(of, shape, drawn)
             own = jax.random.fold_in(key, place)
-            _check.bits("DropoutWrapper", self.bits, rate)
+            _check.bits(name, self.bits, rate)
             return sample_mask(own, rate, drawn, sharding, bits=self.bits)
 
         carry = carry_shapes(self, input_shape)

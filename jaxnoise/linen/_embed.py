@@ -43,9 +43,10 @@ class Embed(nn.Embed):
     bits: int = 32
 
     def __post_init__(self):
-        _check.rate("Embed", self.rate)
-        _integers.count("Embed", "num_embeddings", self.num_embeddings)
-        _integers.count("Embed", "features", self.features)
+        name = "Embed"
+        _check.rate(name, self.rate)
+        _integers.count(name, "num_embeddings", self.num_embeddings)
+        _integers.count(name, "features", self.features)
         super().__post_init__()
 
     def __call__(
@@ -66,12 +67,13 @@ class Embed(nn.Embed):
             rate other than 0, not at all.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
+        name = "Embed"
         unset = deterministic is None and self.deterministic is None
-        if unset and _check.known(_check.rate("Embed", self.rate), 0):
+        if unset and _check.known(_check.rate(name, self.rate), 0):
             deterministic = True
         table: Any = self.embedding
         if not nn.merge_param("deterministic", self.deterministic, deterministic):
             key = self.make_rng(self.rng_collection) if rng is None else rng
             table = jn.embedding_dropout(key, table, self.rate, bits=self.bits)
         (table,) = self.promote_dtype(table, dtype=self.dtype, inexact=False)
-        return look_up("Embed", table, _arrays.array("Embed", "inputs", inputs))
+        return look_up("Embed", table, _arrays.array(name, "inputs", inputs))

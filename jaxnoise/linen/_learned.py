@@ -58,9 +58,10 @@ class ConcreteDropout(nn.Module):
     rng_collection: str = "dropout"
 
     def __post_init__(self):
-        _initial.logit("ConcreteDropout", self.rate)
-        _check.positive("ConcreteDropout", "temperature", self.temperature)
-        _check.positive("ConcreteDropout", "length_scale", self.length_scale)
+        name = "ConcreteDropout"
+        _initial.logit(name, self.rate)
+        _check.positive(name, "temperature", self.temperature)
+        _check.positive(name, "length_scale", self.length_scale)
         super().__post_init__()
 
     @nn.compact
@@ -147,16 +148,18 @@ class VariationalDense(DenseLayer):
     alpha_per: str = "layer"
 
     def __post_init__(self):
-        _initial.logit("VariationalDense", self.rate)
-        _initial.alpha_shape("VariationalDense", self.alpha_per, 1, 1)
+        name = "VariationalDense"
+        _initial.logit(name, self.rate)
+        _initial.alpha_shape(name, self.alpha_per, 1, 1)
         super().__post_init__()
 
     @nn.nowrap
     def noise_parameters(self, inputs: int):
         # alpha = rate / (1 - rate)
-        init = nn.initializers.constant(_initial.logit("VariationalDense", self.rate))
+        name = "VariationalDense"
+        init = nn.initializers.constant(_initial.logit(name, self.rate))
         sizes = inputs, self.features
-        shape = _initial.alpha_shape("VariationalDense", self.alpha_per, *sizes)
+        shape = _initial.alpha_shape(name, self.alpha_per, *sizes)
         return {"log_alpha": (init, shape)}
 
     @nn.nowrap

@@ -65,16 +65,17 @@ def predict(
     Reference: Gal, Ghahramani, Dropout as a Bayesian approximation: representing model
     uncertainty in deep learning, ICML 2016, https://arxiv.org/abs/1506.02142.
     """
+    name = "predict"
     if not callable(fn):
         raise TypeError(
             f"predict: fn must be a function of a key, got {_shown.shown(fn)} of type "
             f"{type(fn).__name__}."
         )
-    n = _integers.count("predict", "n", n)
+    n = _integers.count(name, "n", n)
     steps = 1
     if chunk is not None:
-        steps = -(-n // _integers.count("predict", "chunk", chunk))
-    chunks = _split(_check.key("predict", key), n=n, steps=steps)
+        steps = -(-n // _integers.count(name, "chunk", chunk))
+    chunks = _split(_check.key(name, key), n=n, steps=steps)
     if steps == 1:
         return jax.vmap(fn)(chunks[0])
     if isinstance(chunks, Tracer):

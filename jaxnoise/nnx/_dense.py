@@ -203,8 +203,9 @@ class NoisyDense(DenseLayer):
         rngs: nnx.Rngs,
         **options: Unpack[DenseOptions],
     ):
-        _check.magnitude("NoisyDense", "sigma0", sigma0)
-        _integers.count("NoisyDense", "in_features", in_features)
+        name = "NoisyDense"
+        _check.magnitude(name, "sigma0", sigma0)
+        _integers.count(name, "in_features", in_features)
         # a wrong width is told by the base
         bound = 1 / math.sqrt(in_features)
         means = _dense.symmetric_uniform(bound)

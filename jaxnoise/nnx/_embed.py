@@ -63,9 +63,10 @@ class Embed(NoiseLayer, nnx.Embed):
         rngs: nnx.Rngs,
         **options: Unpack[EmbedOptions],
     ):
-        _check.rate("Embed", rate)
-        _integers.count("Embed", "num_embeddings", num_embeddings)
-        _integers.count("Embed", "features", features)
+        name = "Embed"
+        _check.rate(name, rate)
+        _integers.count(name, "num_embeddings", num_embeddings)
+        _integers.count(name, "features", features)
         self.rate, self.bits = rate, bits
         nnx.Embed.__init__(self, num_embeddings, features, rngs=rngs, **options)
         # after the table, which is then that of flax for the same rngs; noise may still
@@ -97,11 +98,12 @@ class Embed(NoiseLayer, nnx.Embed):
             deterministic is None in both places or there are no rngs.
           TypeError: rngs is something else.
         """
-        off = _check.known(_check.rate("Embed", self.rate), 0)
+        name = "Embed"
+        off = _check.known(_check.rate(name, self.rate), 0)
         table = self.embedding[...]
         if not (off or merged(self, deterministic)):
             table = jn.embedding_dropout(
                 self._key(rngs), table, self.rate, bits=self.bits
             )
         (table,) = self.promote_dtype((table,), dtype=self.dtype, inexact=False)
-        return look_up("Embed", table, _arrays.array("Embed", "inputs", inputs))
+        return look_up("Embed", table, _arrays.array(name, "inputs", inputs))

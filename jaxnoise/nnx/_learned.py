@@ -52,9 +52,10 @@ class ConcreteDropout(NoiseLayer):
         broadcast_dims: Sequence[int] = (),
         **options: Unpack[Options],
     ):
-        start = _initial.logit("ConcreteDropout", rate)
-        _check.positive("ConcreteDropout", "temperature", temperature)
-        _check.positive("ConcreteDropout", "length_scale", length_scale)
+        name = "ConcreteDropout"
+        start = _initial.logit(name, rate)
+        _check.positive(name, "temperature", temperature)
+        _check.positive(name, "length_scale", length_scale)
         super().__init__(**options)
         self.logit_rate = nnx.Param(jnp.asarray(start, jnp.float32))
         self.temperature, self.length_scale = temperature, length_scale

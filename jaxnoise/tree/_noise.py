@@ -72,12 +72,13 @@ def dropconnect(
     Regularizing and optimizing LSTM language models, ICLR 2018,
     https://arxiv.org/abs/1708.02182.
     """
-    key = _check.key("tree.dropconnect", key)
-    rate = _check.rate("tree.dropconnect", rate)
-    leaves, structure, chosen = _leaves.choose("tree.dropconnect", params, where)
+    name = "tree.dropconnect"
+    key = _check.key(name, key)
+    rate = _check.rate(name, rate)
+    leaves, structure, chosen = _leaves.choose(name, params, where)
     if _check.known(rate, 0):
         return params
-    bits = _check.bits("tree.dropconnect", bits, rate)
+    bits = _check.bits(name, bits, rate)
     drop = functools.partial(_dropout.dropout, rate=rate, bits=bits)
     noisy = _each(key, leaves, chosen, drop)
     return structure.unflatten(noisy.get(i, leaf) for i, leaf in enumerate(leaves))
@@ -141,9 +142,10 @@ def gaussian_noise(
     2011. Relative: Kingma, Salimans, Welling, Variational dropout and the local
     reparameterization trick, NeurIPS 2015, https://arxiv.org/abs/1506.02557.
     """
-    key = _check.key("tree.gaussian_noise", key)
-    stddev = _check.magnitude("tree.gaussian_noise", "stddev", stddev)
-    leaves, structure, chosen = _leaves.choose("tree.gaussian_noise", params, where)
+    name = "tree.gaussian_noise"
+    key = _check.key(name, key)
+    stddev = _check.magnitude(name, "stddev", stddev)
+    leaves, structure, chosen = _leaves.choose(name, params, where)
     if _check.known(stddev, 0):
         return params
     noise = _times_gaussian if relative else _gaussian.gaussian_noise
@@ -194,10 +196,11 @@ def mask(
       >>> bool((noisy["kernel"] == same["kernel"]).all())
       True
     """
-    key = _check.key("tree.mask", key)
-    rate = _check.rate("tree.mask", rate)
-    leaves, structure, chosen = _leaves.choose("tree.mask", params, where)
-    bits = _check.bits("tree.mask", bits, rate)
+    name = "tree.mask"
+    key = _check.key(name, key)
+    rate = _check.rate(name, rate)
+    leaves, structure, chosen = _leaves.choose(name, params, where)
+    bits = _check.bits(name, bits, rate)
     threshold, _ = _mask.keep_threshold(rate, np.dtype(np.float32), bits)
     draw = functools.partial(_mask_like, threshold=threshold, bits=bits)
     masks = _each(key, leaves, chosen, draw)
@@ -237,8 +240,9 @@ def apply_mask(
       >>> tree.apply_mask(params, masks, 0.5)["kernel"].tolist()
       [2.0, 0.0]
     """
-    rate = _check.rate("tree.apply_mask", rate)
-    bits = _check.bits("tree.apply_mask", bits, rate)
+    name = "tree.apply_mask"
+    rate = _check.rate(name, rate)
+    bits = _check.bits(name, bits, rate)
     paths, leaves, structure = _leaves.flatten(params)
     try:
         found = structure.flatten_up_to(masks)
