@@ -22,9 +22,9 @@ Amount = float | jax.Array
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def known(amount: Amount, value: float) -> bool:
-    """Whether a checked amount is known, and is `value`."""
-    return not isinstance(amount, jax.Array) and amount == value
+def known(amount: Any, value: float) -> bool:
+    """Whether an amount is known, and is `value`."""
+    return not isinstance(amount, Tracer) and bool(amount == value)
 
 
 def key(function: str, value: Any, *, name: str = "key") -> jax.Array:

@@ -1,4 +1,4 @@
-"""What a layer, of linen or of nnx, has of the parameters of its pure function."""
+"""A pure function as a layer: what linen and nnx share."""
 
 import functools
 import inspect
@@ -10,6 +10,14 @@ from jax.typing import ArrayLike
 
 from jaxnoise._core import _check
 
+# the parameters that say how much noise there is: 0 is none
+AMOUNTS = {
+    "rate": _check.rate,
+    "stddev": functools.partial(_check.magnitude, name="stddev"),
+    "scale": functools.partial(_check.magnitude, name="scale"),
+    "alpha": functools.partial(_check.magnitude, name="alpha"),
+}
+
 
 class FunctionLayer:
     """What the layers of linen and of nnx have in common, in front of their own base.
@@ -19,10 +27,18 @@ class FunctionLayer:
     """
 
     function: ClassVar[Callable[..., jax.Array]]
+    parameters: ClassVar[tuple[str, ...]] = ()
+    """The names of what `function` takes after the key and x."""
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "function" in vars(cls):
+            cls.parameters = tuple(inspect.signature(cls.function).parameters)[2:]
+
+    def with_noise(self, key: jax.Array, x: ArrayLike, **at_call: Any) -> jax.Array:
         """The pure function with the amounts and options of this layer."""
-        return self.function(key, x, **arguments(self, self.function))
+        own = {n: getattr(self, n) for n in self.parameters if n not in at_call}
+        return self.function(key, x, **own, **at_call)
 
     def without_noise(self, x: Any) -> Any:
         """The output of a deterministic layer."""
@@ -30,27 +46,12 @@ class FunctionLayer:
 
     def without_key(self, x: Any) -> Any:
         """The output where the amounts leave nothing to draw, else None."""
-        return x if any(_check.known(a, 0) for a in amounts(self).values()) else None
+        amounts = [getattr(self, name) for name in AMOUNTS if name in self.parameters]
+        return x if any(_check.known(amount, 0) for amount in amounts) else None
 
 
-def amounts(layer: Any) -> dict[str, _check.Amount]:
-    """The checked amounts among the attributes of a layer, by name."""
-    name = type(layer).__name__
-    checked: dict[str, _check.Amount] = {}
-    if hasattr(layer, "rate"):
-        checked["rate"] = _check.rate(name, layer.rate)
-    for attribute in ("stddev", "scale", "alpha"):
-        if hasattr(layer, attribute):
-            value = getattr(layer, attribute)
-            checked[attribute] = _check.magnitude(name, attribute, value)
-    return checked
-
-
-def arguments(layer: Any, function: Callable[..., Any]) -> dict[str, Any]:
-    """The attributes of a layer that are parameters of its function, by name."""
-    return {name: getattr(layer, name) for name in _after_key_and_x(function)}
-
-
-@functools.cache
-def _after_key_and_x(function):
-    return tuple(inspect.signature(function).parameters)[2:]
+def check_amounts(layer: Any):
+    """Refuse a bad amount among the attributes of a layer."""
+    for name, check in AMOUNTS.items():
+        if hasattr(layer, name):
+            check(type(layer).__name__, value=getattr(layer, name))

@@ -16,7 +16,6 @@ from jax.typing import ArrayLike
 
 from jaxnoise._core import _check, _shown
 from jaxnoise._dropout import dropout
-from jaxnoise._flax import _layer
 
 NAME = "replace_dropout"
 NOT_A_RATE = ("stddev", "scale", "alpha", "lower")
@@ -244,7 +243,7 @@ def variant(fn_or_layer: Any, rate: Any, base: type) -> Variant:
 
 def _of_layer(layer):
     """Options and amount of a layer."""
-    options = _layer.arguments(layer, layer.function)
+    options = {name: getattr(layer, name) for name in layer.parameters}
     own = options.pop(next(iter(options)))
     # a default is nothing that was asked for
     for name, default in (("broadcast_dims", ()), ("bits", 32)):

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from jaxnoise import recurrent
 from jaxnoise._core import _integers
-from jaxnoise.linen._noise_layer import told
+from jaxnoise.linen._noise_layer import deterministic_from
 from jaxnoise.linen._wrapper import split
 from jaxnoise.recurrent._cell_layer import CellLayer, rates
 
@@ -44,7 +44,7 @@ class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
 
     _features_name = "features"
     runner = "jaxnoise.linen.RNN"
-    told = nn.nowrap(told)
+    deterministic_from = nn.nowrap(deterministic_from)
 
     def __post_init__(self):
         rates(self)

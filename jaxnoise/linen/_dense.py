@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from jaxnoise import weights
 from jaxnoise._core import _arrays, _check, _dense, _integers
 from jaxnoise._flax import _layer
-from jaxnoise.linen._noise_layer import merged
+from jaxnoise.linen._noise_layer import is_deterministic
 
 Parameters = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ class DenseLayer(nn.Module, kw_only=True):
     """Base of the dense layers: parameters, key, and what the noise costs.
 
     A child declares `features` again, for it to be positional, and then its amounts. It
-    says which parameters it has beside kernel and bias, and what `noisy` makes of all.
+    says which parameters it has beside kernel and bias, and what it is `with_noise`.
     """
 
     features: int
@@ -42,7 +42,7 @@ class DenseLayer(nn.Module, kw_only=True):
 
     def __post_init__(self):
         _integers.count(type(self).__name__, "features", self.features)
-        _layer.amounts(self)
+        _layer.check_amounts(self)
         super().__post_init__()
 
     @nn.nowrap
@@ -53,7 +53,9 @@ class DenseLayer(nn.Module, kw_only=True):
         return {}
 
     @nn.nowrap
-    def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
+    def with_noise(
+        self, key: jax.Array, x: jax.Array, parameters: Parameters
+    ) -> jax.Array:
         """The pure function of this layer."""
         raise NotImplementedError
 
@@ -99,7 +101,7 @@ class DenseLayer(nn.Module, kw_only=True):
           ValueError: deterministic given twice or not at all.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        off = merged(self, deterministic)
+        off = is_deterministic(self, deterministic)
         array = _arrays.array(type(self).__name__, "inputs", inputs)
         parameters = self._parameters(array.shape[-1])
         kernel, bias = parameters["kernel"], parameters["bias"]
@@ -108,7 +110,7 @@ class DenseLayer(nn.Module, kw_only=True):
         if off or self.is_off():
             return self.without_noise(x, parameters)
         key = self.make_rng(self.rng_collection) if rng is None else rng
-        return self.noisy(key, x, parameters)
+        return self.with_noise(key, x, parameters)
 
     @nn.nowrap
     def _parameters(self, inputs):
@@ -171,10 +173,12 @@ class DropConnectDense(DenseLayer):
 
     @nn.nowrap
     def is_off(self) -> bool:
-        return _check.known(_layer.amounts(self)["rate"], 0)
+        return _check.known(self.rate, 0)
 
     @nn.nowrap
-    def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
+    def with_noise(
+        self, key: jax.Array, x: jax.Array, parameters: Parameters
+    ) -> jax.Array:
         kernel, bias = parameters["kernel"], parameters["bias"]
         options = {"bias": bias, "precision": self.precision, "bits": self.bits}
         return weights.dropconnect_dense(key, x, kernel, self.rate, **options)
@@ -224,7 +228,9 @@ class NoisyDense(DenseLayer):
         )
 
     @nn.nowrap
-    def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
+    def with_noise(
+        self, key: jax.Array, x: jax.Array, parameters: Parameters
+    ) -> jax.Array:
         options = {"bias": parameters["bias"], "precision": self.precision}
         options["bias_sigma"] = parameters.get("bias_sigma")
         kernel, sigma = parameters["kernel"], parameters["kernel_sigma"]

@@ -10,8 +10,7 @@ from jax.typing import ArrayLike
 
 import jaxnoise as jn
 from jaxnoise._core import _check
-from jaxnoise._flax import _layer
-from jaxnoise.linen._noise_layer import NoiseLayer, merged
+from jaxnoise.linen._noise_layer import NoiseLayer, is_deterministic
 
 
 class Dropout(NoiseLayer):
@@ -31,7 +30,7 @@ class Dropout(NoiseLayer):
     @nn.nowrap
     def without_key(self, x: Any) -> Any:
         # as in flax, rate 1 needs no rng either
-        if _check.known(_layer.amounts(self)["rate"], 1):
+        if _check.known(self.rate, 1):
             return jnp.zeros_like(x)
         return super().without_key(x)
 
@@ -61,7 +60,7 @@ class Dropout(NoiseLayer):
         """
         if mask is None:
             return super().__call__(inputs, deterministic, rng)
-        if merged(self, deterministic):
+        if is_deterministic(self, deterministic):
             return inputs
         return jn.apply_mask(inputs, mask, self.rate, bits=self.bits)
 

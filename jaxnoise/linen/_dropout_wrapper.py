@@ -102,7 +102,7 @@ class DropoutWrapper(Wrapper):
         """
         masks: Any = noise
         if noise is None:
-            masks = without_noise(self, self.told(deterministic))
+            masks = without_noise(self, self.deterministic_from(deterministic))
         carry, y = call(self.cell, carry, times(inputs, masks.input), masks.inner)
         return _times(carry, masks.state), times(y, masks.output)
 

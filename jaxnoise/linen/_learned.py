@@ -18,7 +18,7 @@ from jaxnoise import learned
 from jaxnoise._core import _check, _dense
 from jaxnoise.learned import _initial
 from jaxnoise.linen._dense import DenseLayer, Parameters, sow_kl
-from jaxnoise.linen._noise_layer import merged
+from jaxnoise.linen._noise_layer import is_deterministic
 
 
 class ConcreteDropout(nn.Module):
@@ -91,7 +91,7 @@ class ConcreteDropout(nn.Module):
             is not that of the units.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        off = merged(self, deterministic)
+        off = is_deterministic(self, deterministic)
         start = nn.initializers.constant(_initial.logit("ConcreteDropout", self.rate))
         logit_rate: Any = self.param("logit_rate", start, (), jnp.float32)
         y = inputs
@@ -163,7 +163,9 @@ class VariationalDense(DenseLayer):
         return {"log_alpha": (init, shape)}
 
     @nn.nowrap
-    def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
+    def with_noise(
+        self, key: jax.Array, x: jax.Array, parameters: Parameters
+    ) -> jax.Array:
         kernel, log_alpha = parameters["kernel"], parameters["log_alpha"]
         options = {"bias": parameters["bias"], "precision": self.precision}
         return learned.variational_dense(key, x, kernel, log_alpha, **options)
@@ -230,7 +232,9 @@ class SparseVariationalDense(NormalDense):
         super().__post_init__()
 
     @nn.nowrap
-    def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
+    def with_noise(
+        self, key: jax.Array, x: jax.Array, parameters: Parameters
+    ) -> jax.Array:
         kernel, log_variance = parameters["kernel"], parameters["log_variance"]
         options = {"bias": parameters["bias"], "precision": self.precision}
         return learned.sparse_variational_dense(key, x, kernel, log_variance, **options)
@@ -282,7 +286,9 @@ class FlipoutDense(NormalDense):
         super().__post_init__()
 
     @nn.nowrap
-    def noisy(self, key: jax.Array, x: jax.Array, parameters: Parameters) -> jax.Array:
+    def with_noise(
+        self, key: jax.Array, x: jax.Array, parameters: Parameters
+    ) -> jax.Array:
         kernel, stddev = parameters["kernel"], jnp.exp(parameters["log_variance"] / 2)
         options = {"bias": parameters["bias"], "precision": self.precision}
         return learned.flipout_dense(key, x, kernel, stddev, **options)

@@ -21,7 +21,7 @@ class NoiseLayer(_layer.FunctionLayer, nn.Module):
     """
 
     def __post_init__(self):
-        _layer.amounts(self)
+        _layer.check_amounts(self)
         super().__post_init__()
 
     @nn.compact
@@ -42,28 +42,31 @@ class NoiseLayer(_layer.FunctionLayer, nn.Module):
           ValueError: deterministic given twice or not at all.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        return self._called(inputs, deterministic, rng, self.noisy)
+        return self.noise_on(inputs, deterministic, rng)
 
     @nn.nowrap
-    def _called(self, inputs, deterministic, rng, noisy):
-        if merged(self, deterministic):
+    def noise_on(
+        self, inputs: Any, deterministic: Any, rng: Any, **at_call: Any
+    ) -> Any:
+        """The call, with options of the function that are given at the call."""
+        if is_deterministic(self, deterministic):
             return self.without_noise(inputs)
         output = self.without_key(inputs)
         if output is not None:
             return output
         key = self.make_rng(self.rng_collection) if rng is None else rng
-        return noisy(key, inputs)
+        return self.with_noise(key, inputs, **at_call)
 
 
-def merged(layer: Any, *elsewhere: bool | None) -> bool:
+def is_deterministic(layer: Any, *elsewhere: bool | None) -> bool:
     """`deterministic` from the constructor, the call or wherever else it may be."""
-    deterministic = told(layer, *elsewhere)
+    deterministic = deterministic_from(layer, *elsewhere)
     if deterministic is None:
         raise ValueError(_once(layer, "is missing"))
     return deterministic
 
 
-def told(layer: Any, *elsewhere: bool | None) -> bool | None:
+def deterministic_from(layer: Any, *elsewhere: bool | None) -> bool | None:
     """`deterministic` from the one place that says it, None if there is none."""
     values = (layer.deterministic, *elsewhere)
     given = [value for value in values if value is not None]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxnoise._flax import _replace
 from jaxnoise.linen._attention import dot_product_attention
 from jaxnoise.linen._dropout import Dropout
-from jaxnoise.linen._noise_layer import NoiseLayer, merged
+from jaxnoise.linen._noise_layer import NoiseLayer, is_deterministic
 
 # which replacement holds in this thread: a part of the key of every jit cache
 _active = jax.make_user_context(None)
@@ -160,7 +160,7 @@ def _is_dropout(context):
 def _dropout(variant, path, module, inputs, deterministic=None, rng=None):
     """The call of a Dropout, with the variant in its place."""
     if isinstance(module, Dropout):
-        off = merged(module, deterministic)
+        off = is_deterministic(module, deterministic)
     else:
         off = nn.merge_param("deterministic", module.deterministic, deterministic)
     if off:

@@ -11,9 +11,9 @@ from flax.typing import PRNGKey
 
 from jaxnoise._core import _arrays, _sharding
 from jaxnoise.linen._cells import NoiseCell
-from jaxnoise.linen._noise_layer import merged
-from jaxnoise.linen._wrapper import check_cell, drawn, expected, told_by
-from jaxnoise.recurrent._cell_layer import noisy
+from jaxnoise.linen._noise_layer import is_deterministic
+from jaxnoise.linen._wrapper import check_cell, deterministic_of, drawn, expected
+from jaxnoise.recurrent._cell_layer import has_noise
 from jaxnoise.recurrent._time_layout import of_step, over_time, where
 
 _LIFTED = {
@@ -132,9 +132,9 @@ class RNN(nn.RNN):
                     f"DropoutWrapper or ZoneoutWrapper."
                 )
             return noise, None
-        if not noisy(self.cell):
+        if not has_noise(self.cell):
             return expected(self.cell), None
-        if merged(self, deterministic, told_by(self.cell)):
+        if is_deterministic(self, deterministic, deterministic_of(self.cell)):
             return expected(self.cell), None
         return None, self.make_rng(self.rng_collection) if rng is None else rng
 

@@ -1,7 +1,6 @@
 """Noise of words as `flax.linen` layers."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -53,5 +52,4 @@ class NeftuneNoise(NoiseLayer):
           ValueError: deterministic given twice or not at all.
           flax.errors.InvalidRngError: neither rng nor the stream `rng_collection`.
         """
-        noisy = partial(jn.neftune_noise, alpha=self.alpha, lengths=lengths)
-        return self._called(inputs, deterministic, rng, noisy)
+        return self.noise_on(inputs, deterministic, rng, lengths=lengths)

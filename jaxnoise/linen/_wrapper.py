@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 
 from jaxnoise._core import _sharding
-from jaxnoise.linen._noise_layer import told
-from jaxnoise.recurrent._cell_layer import noisy, rates
+from jaxnoise.linen._noise_layer import deterministic_from
+from jaxnoise.recurrent._cell_layer import has_noise, rates
 
 
 class Wrapper(nn.RNNCellBase):
@@ -23,7 +23,7 @@ class Wrapper(nn.RNNCellBase):
 
     noise_type: ClassVar[type]
     runner = "jaxnoise.linen.RNN"
-    told = nn.nowrap(told)
+    deterministic_from = nn.nowrap(deterministic_from)
 
     cell: nn.RNNCellBase
 
@@ -85,7 +85,7 @@ class Wrapper(nn.RNNCellBase):
 
     @nn.nowrap
     def _sample_inner(self, key, input_shape, num_steps, of_input):
-        if not noisy(self.cell):
+        if not has_noise(self.cell):
             return None
         key = jax.random.fold_in(key, 3)
         return drawn(self.cell, key, input_shape, num_steps, of_input)
@@ -137,7 +137,7 @@ def call(cell, carry, inputs, noise):
     return cell(carry, inputs) if noise is None else cell(carry, inputs, noise)
 
 
-def told_by(cell: Any) -> bool | None:
+def deterministic_of(cell: Any) -> bool | None:
     """`deterministic` as the constructor of a cell has it."""
     return cell.deterministic if _is_ours(cell) else None
 
@@ -164,10 +164,10 @@ def _check_inside(name, cell):
         cell,
         f" The wrapper goes around the cell, and the RNN around the wrapper: {order}.",
     )
-    if told_by(cell) is not None:
+    if deterministic_of(cell) is not None:
         raise ValueError(
             f"{name}: deterministic of the cell inside must be None, got "
-            f"{told_by(cell)}. Pass it to the {name}."
+            f"{deterministic_of(cell)}. Pass it to the {name}."
         )
 
 

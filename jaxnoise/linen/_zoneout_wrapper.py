@@ -81,7 +81,7 @@ class ZoneoutWrapper(Wrapper):
         """
         masks: Any = noise
         if noise is None:
-            masks = without_noise(self, self.told(deterministic))
+            masks = without_noise(self, self.deterministic_from(deterministic))
         new, y = call(self.cell, carry, inputs, masks.inner)
         if not isinstance(new, tuple):
             hidden = mix(new, carry, masks.zoneout_hidden)

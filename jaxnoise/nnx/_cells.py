@@ -52,7 +52,7 @@ class NoiseCell(CellLayer):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    def told(self: Any, at_call: bool | None) -> bool | None:
+    def deterministic_from(self: Any, at_call: bool | None) -> bool | None:
         return self.deterministic if at_call is None else at_call
 
     def _widths(self, in_features: int, hidden_features: int) -> tuple[int, int]:

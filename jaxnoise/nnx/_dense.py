@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxnoise import weights
 from jaxnoise._core import _arrays, _check, _dense, _integers, _shown
 from jaxnoise._flax import _layer
-from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
+from jaxnoise.nnx._noise_layer import KeyedLayer, Source, is_deterministic
 
 
 class DenseOptions(TypedDict, total=False):
@@ -32,11 +32,11 @@ class DenseOptions(TypedDict, total=False):
     rng_collection: str
 
 
-class DenseLayer(NoiseLayer):
+class DenseLayer(KeyedLayer):
     """Base of the dense layers: their parameters, and when they are noisy.
 
     A child sets its amounts, calls `super().__init__`, makes the parameters that it has
-    beside kernel and bias, and says what `noisy` makes of all.
+    beside kernel and bias, and says what `with_noise` makes of all.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class DenseLayer(NoiseLayer):
         rngs: nnx.Rngs,
     ):
         name = type(self).__name__
-        _layer.amounts(self)
+        _layer.check_amounts(self)
         _integers.count(name, "in_features", in_features)
         _integers.count(name, "out_features", out_features)
         if not isinstance(rngs, nnx.Rngs):
@@ -103,9 +103,13 @@ class DenseLayer(NoiseLayer):
         array = _arrays.array(type(self).__name__, "inputs", inputs)
         kernel, bias = self._weights()
         x = array.astype(canonicalize_dtype(array, kernel, bias, dtype=self.dtype))
-        if merged(self, deterministic) or self.is_off():
+        if is_deterministic(self, deterministic) or self.is_off():
             return self.without_noise(x)
-        return self.noisy(self._key(rngs), x)
+        return self.with_noise(self._key(rngs), x)
+
+    def with_noise(self, key: jax.Array, x: Any) -> jax.Array:
+        """The pure function of this layer."""
+        raise NotImplementedError
 
     def without_noise(self, x: Any) -> Any:
         """The layer without noise."""
@@ -162,9 +166,9 @@ class DropConnectDense(DenseLayer):
         super().__init__(in_features, out_features, rngs=rngs, **options)
 
     def is_off(self) -> bool:
-        return _check.known(_layer.amounts(self)["rate"], 0)
+        return _check.known(self.rate, 0)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, _ = self._weights()
         options = self._options()
         return weights.dropconnect_dense(
@@ -219,7 +223,7 @@ class NoisyDense(DenseLayer):
         if self.use_bias:
             self.bias_sigma = nnx.Param(jnp.full(sizes[1:], sigma, param_dtype))
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         options, (kernel, _) = self._options(), self._weights()
         if self.bias_sigma is not None:
             options["bias_sigma"] = self.bias_sigma[...]

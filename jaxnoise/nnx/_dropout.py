@@ -8,8 +8,7 @@ from jax.typing import ArrayLike
 
 import jaxnoise as jn
 from jaxnoise._core import _check, _integers
-from jaxnoise._flax import _layer
-from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, merged
+from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, is_deterministic
 
 
 class Dropout(NoiseLayer):
@@ -35,7 +34,7 @@ class Dropout(NoiseLayer):
 
     def without_key(self, x: Any) -> Any:
         # as in flax, rate 1 takes no key from the stream either
-        if _check.known(_layer.amounts(self)["rate"], 1):
+        if _check.known(self.rate, 1):
             return jnp.zeros_like(x)
         return super().without_key(x)
 
@@ -64,7 +63,7 @@ class Dropout(NoiseLayer):
         """
         if mask is None:
             return super().__call__(inputs, deterministic=deterministic, rngs=rngs)
-        if merged(self, deterministic):
+        if is_deterministic(self, deterministic):
             return inputs
         return jn.apply_mask(inputs, mask, self.rate, bits=self.bits)
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 import jaxnoise as jn
 from jaxnoise._core import _arrays, _check, _integers
 from jaxnoise._text import look_up
-from jaxnoise.nnx._noise_layer import NoiseLayer, Source, merged
+from jaxnoise.nnx._noise_layer import KeyedLayer, Source, is_deterministic
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -24,7 +24,7 @@ class EmbedOptions(TypedDict, total=False):
     embedding_metadata: Mapping[str, Any]
 
 
-class Embed(NoiseLayer, nnx.Embed):
+class Embed(KeyedLayer, nnx.Embed):
     """`flax.nnx.Embed` that drops words: the same parameters, arguments and outputs.
 
     Law: that of `jaxnoise.embedding_dropout` on the table; a dropped word is dropped at
@@ -101,7 +101,7 @@ class Embed(NoiseLayer, nnx.Embed):
         name = "Embed"
         off = _check.known(_check.rate(name, self.rate), 0)
         table = self.embedding[...]
-        if not (off or merged(self, deterministic)):
+        if not (off or is_deterministic(self, deterministic)):
             table = jn.embedding_dropout(
                 self._key(rngs), table, self.rate, bits=self.bits
             )

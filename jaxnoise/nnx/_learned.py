@@ -61,7 +61,7 @@ class ConcreteDropout(NoiseLayer):
         self.temperature, self.length_scale = temperature, length_scale
         self.broadcast_dims = _integers.items(broadcast_dims)
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike, **at_call: Any) -> jax.Array:
         logit_rate, dims = self.logit_rate[...], {"broadcast_dims": self.broadcast_dims}
         return learned.concrete_dropout(key, x, logit_rate, self.temperature, **dims)
 
@@ -116,7 +116,7 @@ class VariationalDense(DenseLayer):
         super().__init__(*sizes, rngs=rngs, **options)
         self.log_alpha = nnx.Param(jnp.full(shape, start, _param_dtype(options)))
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, log_alpha = self.kernel[...], self.log_alpha[...]
         return learned.variational_dense(key, x, kernel, log_alpha, **self._options())
 
@@ -180,7 +180,7 @@ class SparseVariationalDense(NormalDense):
         super().__init__(in_features, out_features, stddev, rngs=rngs, **options)
         self.threshold = threshold
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, log_variance = self.kernel[...], self.log_variance[...]
         options = self._options()
         return learned.sparse_variational_dense(key, x, kernel, log_variance, **options)
@@ -239,7 +239,7 @@ class FlipoutDense(NormalDense):
         super().__init__(in_features, out_features, stddev, rngs=rngs, **options)
         self.prior_stddev = prior_stddev
 
-    def noisy(self, key: jax.Array, x: ArrayLike) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike) -> jax.Array:
         kernel, stddev = self.kernel[...], jnp.exp(self.log_variance[...] / 2)
         return learned.flipout_dense(key, x, kernel, stddev, **self._options())
 

@@ -5,7 +5,8 @@ keywords of `flax.nnx.Dropout`: `deterministic`, `rng_collection` and `rngs`. Ca
 `nnx.view`, `train` and `eval` work as there.
 """
 
-from typing import Any, TypedDict
+from collections.abc import Callable
+from typing import Any, ClassVar, TypedDict
 
 import jax
 from flax import nnx
@@ -26,11 +27,10 @@ class Options(TypedDict, total=False):
     rngs: nnx.Rngs | nnx.RngStream | None
 
 
-class NoiseLayer(_layer.FunctionLayer, nnx.Module):
-    """Base of the layers: checks the amounts, finds the key, calls the function.
+class KeyedLayer(nnx.Module):
+    """Base of what draws in `nnx`: whether it is deterministic, and where keys are.
 
-    A child has the pure `function`, sets an attribute for each of its parameters after
-    the key and x, and then calls `super().__init__(**options)`.
+    A child sets its amounts, and then calls `super().__init__(**options)`.
     """
 
     __signature__ = ConstructorSignature()
@@ -43,7 +43,7 @@ class NoiseLayer(_layer.FunctionLayer, nnx.Module):
         rngs: nnx.Rngs | nnx.RngStream | None = None,
     ):
         name = type(self).__name__
-        _layer.amounts(self)
+        _layer.check_amounts(self)
         if isinstance(rngs, nnx.Rngs):
             rngs = rngs[rng_collection]
         if not isinstance(rngs, nnx.RngStream | None):
@@ -56,6 +56,34 @@ class NoiseLayer(_layer.FunctionLayer, nnx.Module):
         self.rng_collection = rng_collection
         # a stream of its own: calls of this layer do not advance the caller's
         self.rngs = nnx.data(None) if rngs is None else rngs.fork()
+
+    def set_view(self, deterministic: bool | None = None):
+        """Class method used by `nnx.view`.
+
+        Args:
+          deterministic: if True, switches the noise off.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def _key(self, rngs: Source | None) -> jax.Array:
+        return key_from(self, self.rngs if rngs is None else rngs)
+
+
+class NoiseLayer(_layer.FunctionLayer, KeyedLayer):
+    """Base of the layers: finds the key, calls the function.
+
+    A child has the pure `function`, and sets an attribute for each of its parameters
+    after the key and x.
+    """
+
+    of_function: ClassVar[dict[Callable[..., jax.Array], Any]] = {}
+    """The layer of each function that has one."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "function" in vars(cls):
+            NoiseLayer.of_function.setdefault(cls.function, cls)
 
     def __call__(
         self,
@@ -76,30 +104,21 @@ class NoiseLayer(_layer.FunctionLayer, nnx.Module):
           ValueError: deterministic is None in both places, or there are no rngs.
           TypeError: rngs is something else.
         """
-        return self._called(inputs, deterministic, rngs, self.noisy)
+        return self.noise_on(inputs, deterministic, rngs)
 
-    def _called(self, inputs, deterministic, rngs, noisy):
-        if merged(self, deterministic):
+    def noise_on(
+        self, inputs: Any, deterministic: Any, rngs: Any, **at_call: Any
+    ) -> Any:
+        """The call, with options of the function that are given at the call."""
+        if is_deterministic(self, deterministic):
             return self.without_noise(inputs)
         output = self.without_key(inputs)
         if output is not None:
             return output
-        return noisy(self._key(rngs), inputs)
-
-    def set_view(self, deterministic: bool | None = None):
-        """Class method used by `nnx.view`.
-
-        Args:
-          deterministic: if True, switches the noise off.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
-
-    def _key(self, rngs: Source | None) -> jax.Array:
-        return key_from(self, self.rngs if rngs is None else rngs)
+        return self.with_noise(self._key(rngs), inputs, **at_call)
 
 
-def merged(layer: Any, at_call: bool | None) -> bool:
+def is_deterministic(layer: Any, at_call: bool | None) -> bool:
     """`deterministic` from the call, or else from the layer."""
     deterministic = layer.deterministic if at_call is None else at_call
     if deterministic is None:

@@ -125,7 +125,7 @@ def replace_dropout(
     return result
 
 
-class Noise(NoiseLayer):
+class OtherNoise(NoiseLayer):
     """A function f(key, x, rate) that has no layer of its own.
 
     Args:
@@ -144,7 +144,7 @@ class Noise(NoiseLayer):
         self.noise, self.amount, self.options = function, amount, options
         super().__init__(**common)
 
-    def noisy(self, key: jax.Array, x: ArrayLike, **at_call: Any) -> jax.Array:
+    def with_noise(self, key: jax.Array, x: ArrayLike, **at_call: Any) -> jax.Array:
         return self.noise(key, x, self.amount, **dict(self.options), **at_call)
 
     def without_key(self, x: Any) -> Any:
@@ -166,13 +166,10 @@ def _layer(variant, path, node):
         "deterministic": node.deterministic,
         "rng_collection": node.rng_collection,
     }
-    kinds = [kind for kind in NoiseLayer.__subclasses__() if "function" in vars(kind)]
-    known = {kind.function: kind for kind in kinds}
-    if variant.function in known:
-        amounts = {variant.amount_name: amount}
-        layer = known[variant.function](**amounts, **options, **common)
+    if (own_layer := NoiseLayer.of_function.get(variant.function)) is not None:
+        layer = own_layer(**{variant.amount_name: amount}, **options, **common)
     else:
-        layer = Noise(variant.function, amount, tuple(options.items()), **common)
+        layer = OtherNoise(variant.function, amount, tuple(options.items()), **common)
     # not by the constructor, which forks
     layer.rngs = nnx.data(node.rngs)
     return layer

@@ -8,9 +8,9 @@ from flax import nnx
 
 from jaxnoise import recurrent
 from jaxnoise._core import _arrays
-from jaxnoise.nnx._noise_layer import checked_source, key_from, merged
+from jaxnoise.nnx._noise_layer import checked_source, is_deterministic, key_from
 from jaxnoise.nnx._signature import ConstructorSignature
-from jaxnoise.recurrent._cell_layer import noisy
+from jaxnoise.recurrent._cell_layer import has_noise
 from jaxnoise.recurrent._time_layout import over_time
 
 # none of the numbers that the places of the noise fold into the same key
@@ -162,9 +162,9 @@ class RNN(nnx.RNN):
             if carry is None:
                 carry = self._initial_carry(xs.shape[1:], rngs)
             options = {"unroll": self.unroll, "forward_mode": self.forward_mode}
-            if noise is None and noisy(cell):
+            if noise is None and has_noise(cell):
                 off = deterministic is None and cell.deterministic
-                if off or merged(self, deterministic):
+                if off or is_deterministic(self, deterministic):
                     options |= {"deterministic": True}
                 else:
                     own = self.noise_rngs if rngs is None else rngs

@@ -1,7 +1,6 @@
 """Noise of words as `flax.nnx` layers."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Unpack
 
 from jax.typing import ArrayLike
@@ -59,5 +58,4 @@ class NeftuneNoise(NoiseLayer):
           ValueError: deterministic is None in both places, or there are no rngs.
           TypeError: rngs is something else.
         """
-        noisy = partial(jn.neftune_noise, alpha=self.alpha, lengths=lengths)
-        return self._called(inputs, deterministic, rngs, noisy)
+        return self.noise_on(inputs, deterministic, rngs, lengths=lengths)

@@ -22,21 +22,30 @@ RATES = (
 
 def rates(layer: Any) -> dict[str, _check.Amount]:
     """The checked rates among the attributes of a layer, by name."""
+    name = type(layer).__name__
+    return {
+        rate: _check.rate(name, value, name=rate)
+        for rate, value in _given_rates(layer).items()
+    }
+
+
+def _given_rates(layer: Any) -> dict[str, Any]:
+    """The rates as they were given: the constructor has checked them."""
     # vars and the class: an attribute missing on a bound flax module runs its setup
     return {
-        name: _check.rate(type(layer).__name__, getattr(layer, name), name=name)
+        name: getattr(layer, name)
         for name in RATES
         if name in vars(layer) or hasattr(type(layer), name)
     }
 
 
-def noisy(layer: Any) -> bool:
+def has_noise(layer: Any) -> bool:
     """Whether there is noise to be drawn for a cell, or for what it wraps."""
     if not hasattr(type(layer), "sample_noise"):
         return False
-    if any(not _check.known(rate, 0) for rate in rates(layer).values()):
+    if any(not _check.known(rate, 0) for rate in _given_rates(layer).values()):
         return True
-    return "cell" in vars(layer) and noisy(layer.cell)
+    return "cell" in vars(layer) and has_noise(layer.cell)
 
 
 def without_noise(cell: Any, deterministic: bool | None) -> Any:
@@ -45,7 +54,7 @@ def without_noise(cell: Any, deterministic: bool | None) -> Any:
     Raises:
       ValueError: there is noise to be drawn, and deterministic is not True.
     """
-    if noisy(cell) and not deterministic:
+    if has_noise(cell) and not deterministic:
         name = type(cell).__name__
         raise ValueError(
             f"{name}: noise is missing, and deterministic is not True. {cell.runner} "
@@ -62,8 +71,8 @@ class CellLayer:
     A child has its rates and the options of its functions as attributes. It says how
     many `gates` it has, which `functions` run a sequence and a step, which attribute
     has the width of its state (`_features_name`), what its `weights` are, the name of
-    the layer that draws for it (`runner`), and whether it is `told` to be deterministic
-    by its constructor and a call.
+    the layer that draws for it (`runner`), and how constructor and call say whether it
+    is deterministic (`deterministic_from`).
     """
 
     def __call__(
@@ -131,7 +140,7 @@ class CellLayer:
             places = _scan.shardings(self.gates, weights, inputs)
             noise = self.sample_noise(key, tuple(shape), steps, **places)
         elif noise is None:
-            noise = without_noise(self, self.told(deterministic))
+            noise = without_noise(self, self.deterministic_from(deterministic))
         _, step = self.functions
         # what a step takes by keyword alone are options of the cell
         options |= {name: getattr(self, name) for name in step.__kwdefaults__}
@@ -168,14 +177,18 @@ class CellLayer:
             batch_shared=self.batch_shared,
             bits=self.bits,
             dtype=_precision.wide_dtype(self.param_dtype),
-            **rates(self),
+            **_given_rates(self),
             input_sharding=input_sharding,
             state_sharding=state_sharding,
         )
 
     def expected_noise(self: Any) -> _noise.Noise:
         """What takes the place of noise in evaluation: the expectation of zoneout."""
-        zoneout = {k: v for k, v in rates(self).items() if k.startswith("zoneout")}
+        zoneout = {
+            name: rate
+            for name, rate in _given_rates(self).items()
+            if name.startswith("zoneout")
+        }
         return _noise.expected_noise(
             dtype=_precision.wide_dtype(self.param_dtype), **zoneout
         )
