@@ -76,7 +76,7 @@ def dropconnect_dense(
     name = "dropconnect_dense"
     key = _check.key(name, key)
     rate = _check.rate(name, rate)
-    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
+    x, kernel, bias = _dense.operands(name, x, kernel, bias)
     if _check.known(rate, 0):
         return _dense.dense(x, kernel, bias, precision)
     bits = _check.bits(name, bits, rate)
@@ -135,11 +135,11 @@ def noisy_dense(
     """
     name = "noisy_dense"
     key = _check.key(name, key)
-    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
+    x, kernel, bias = _dense.operands(name, x, kernel, bias)
     sigma = _dense.of_kernel(name, "kernel_sigma", kernel_sigma, kernel)
     if bias_sigma is not None:
         outputs = kernel.shape[1:]
-        bias_sigma = _dense.like(name, "bias_sigma", bias_sigma, outputs)
+        bias_sigma = _dense.of_shape(name, "bias_sigma", bias_sigma, outputs)
     return _noisy(key, x, kernel, sigma, bias, bias_sigma, precision=precision)
 
 

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxnoise._core import _check, _random, _sharding
 
 
-def arguments(
+def operands(
     function: str, x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Checked x (*batch, in), kernel (in, out) and bias (out,)."""
@@ -31,17 +31,17 @@ def arguments(
             f"{kernel.shape}, got shape {x.shape}."
         )
     if bias is not None:
-        bias = like(function, "bias", bias, kernel.shape[1:])
+        bias = of_shape(function, "bias", bias, kernel.shape[1:])
     return x, kernel, bias
 
 
 def of_kernel(function: str, name: str, value: Any, kernel: jax.Array) -> jax.Array:
     """A floating array that is broadcast to the shape of a kernel, where that is."""
     sharding = _sharding.like(kernel, kernel.shape)
-    return like(function, name, value, kernel.shape, sharding)
+    return of_shape(function, name, value, kernel.shape, sharding)
 
 
-def like(
+def of_shape(
     function: str,
     name: str,
     value: Any,

@@ -62,7 +62,7 @@ def flipout_dense(
     """
     name = "flipout_dense"
     key = _check.key(name, key)
-    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
+    x, kernel, bias = _dense.operands(name, x, kernel, bias)
     if isinstance(stddev, int | float | np.number):
         stddev = _check.magnitude(name, "stddev", stddev)
         if _check.known(stddev, 0):

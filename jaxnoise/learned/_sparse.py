@@ -64,7 +64,7 @@ def sparse_variational_dense(
     """
     name = "sparse_variational_dense"
     key = _check.key(name, key)
-    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
+    x, kernel, bias = _dense.operands(name, x, kernel, bias)
     log_variance = _dense.of_kernel(name, "log_variance", log_variance, kernel)
     return _sparse(key, x, kernel, log_variance, bias, precision=precision)
 

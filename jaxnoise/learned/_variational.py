@@ -58,7 +58,7 @@ def variational_dense(
     """
     name = "variational_dense"
     key = _check.key(name, key)
-    x, kernel, bias = _dense.arguments(name, x, kernel, bias)
+    x, kernel, bias = _dense.operands(name, x, kernel, bias)
     log_alpha = _dense.of_kernel(name, "log_alpha", log_alpha, kernel)
     return _variational(key, x, kernel, log_alpha, bias, precision=precision)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Noise = Callable[[Any, Any, Any], jax.Array]
+NoiseFunction = Callable[[Any, Any, Any], jax.Array]
 """`f(key, x, amount)`."""
 
 
@@ -57,7 +57,7 @@ class Case:
     """
 
     name: str
-    noise: Noise
+    noise: NoiseFunction
     amounts: tuple[float, ...] = (0.1, 0.5)
     top: float | None = 1.0
     bad: tuple[float, ...] = (-0.1, 1.5, float("nan"))

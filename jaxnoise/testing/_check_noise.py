@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxnoise.testing import _exact, _statistics, _transforms
-from jaxnoise.testing._case import Case, LawError, Noise
+from jaxnoise.testing._case import Case, LawError, NoiseFunction
 
 LAWS = {
     "shape": _exact.shape,
@@ -68,7 +68,7 @@ def run_law(law: str, case: Case) -> Outcome:
 
 
 def check_noise(
-    noise: Noise,
+    noise: NoiseFunction,
     amounts: Sequence[float] = (0.1, 0.5),
     *,
     laws: Iterable[str] | None = None,

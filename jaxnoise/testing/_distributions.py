@@ -159,7 +159,7 @@ def _uniform(half_width: float) -> Any:
     return stats.uniform(X - half_width, 2 * half_width)
 
 
-LAWS: dict[str, Callable[[float, int], Law]] = {
+EXACT: dict[str, Callable[[float, int], Law]] = {
     "drop_block": _drop_block,
     "gaussian_noise": lambda s, n: density(stats.norm(X, s), n),
     "gaussian_dropout": lambda r, n: density(
@@ -182,13 +182,13 @@ def law_of(case: Case, amount: float, draws: int) -> Law:
     """The distribution of the units of a case for the input `X`.
 
     Raises:
-      ValueError: the case has no row in `LAWS`, and no mean with a dropped value.
+      ValueError: the case has no row in `EXACT`, and no mean with a dropped value.
     """
-    if case.name in LAWS:
-        return LAWS[case.name](amount, draws)
+    if case.name in EXACT:
+        return EXACT[case.name](amount, draws)
     if case.dropped is None or case.mean is None:
         raise ValueError(
-            f"law_of: {case.name} must have a row in LAWS, or a mean and a dropped "
+            f"law_of: {case.name} must have a row in EXACT, or a mean and a dropped "
             f"value."
         )
     bits = next((b for b in (8, 16) if case.name.endswith(f"{b} bits")), 32)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import jaxnoise as jn
 from jaxnoise import keys, tree
 from jaxnoise.testing import Case
-from jaxnoise.testing._case import Noise
+from jaxnoise.testing._case import NoiseFunction
 
 EXAMPLES = {
     "calls": 13_000,
@@ -82,7 +82,7 @@ def functions(case: Case) -> tuple[str, ...]:
     return case.covers or (case.name.split(",")[0],)
 
 
-def noise_of(case: Case) -> Noise:
+def noise_of(case: Case) -> NoiseFunction:
     """The function itself, where the row of the table computes with its arguments."""
     if functions(case) == ("rrelu",):
         return lambda key, x, amount: jn.rrelu(key, x, 0, amount)
