@@ -12,10 +12,48 @@ from jaxnoise.nnx._noise_layer import NoiseLayer, Options, Source, is_determinis
 
 
 class Dropout(NoiseLayer):
-    """`jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`.
+    """Drop units with probability `rate` and scale the others by 1 / (1 - rate).
+
+    `jaxnoise.dropout` as a layer, in the place of `flax.nnx.Dropout`.
 
     Rate 1 drops everything: 1 % is 0.01. With a mask of `jaxnoise.dropout_mask` it
     drops the same units in several calls.
+
+    Law: y = x m / q, m ~ Bernoulli(q) i.i.d. over the elements, q = 1 - rate.
+    E[y] = x, Var[y] = x^2 rate / (1 - rate).
+
+    The same key gives the mask of `jax.random.bernoulli(key, 1 - rate, x.shape)`, and
+    for float32 the bits of `flax.linen.Dropout` and `flax.nnx.Dropout`.
+
+    Args:
+      rate: probability of dropping, in [0, 1]: 0 returns x; 1 drops everything and
+        returns zeros, so that 1 % is 0.01. A traced rate is clipped to [0, 1], nan to
+        1; no gradient reaches it. Under `jax.experimental.checkify.checkify` a bad one
+        is an error.
+      broadcast_dims: dims that share one draw. `(1,)` on (batch, time, features) is the
+        locked dropout of AWD-LSTM: one mask for all time steps. Default: ().
+      bits: 32, or 16 or 8 for 4 or 8 decisions from each block of random bits: another
+        mask, drawn faster, of which the backward pass keeps a bit an element and not a
+        byte. The rate is rounded to a multiple of 2^-bits, and the scale with it, so
+        that the mean stays exact. Eight neighbours along the last dim but two share
+        their bits (along the first dim of a matrix or a vector): a device whose part
+        has a multiple of eight there draws its own part alone. Default: 32.
+      deterministic: True for no noise. The call may say otherwise; `model.train()`,
+        `model.eval()` and `nnx.view` set it. Default: False.
+      rng_collection: name of the stream of `rngs` that keys come from. Default:
+        'dropout'.
+      rngs: `nnx.Rngs` or a stream, of which the layer takes a fork; None where the call
+        brings a key. Default: None.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
+      >>> from flax import nnx
+      >>> layer = jnx.Dropout(0.1, rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((2, 3))).shape
+      (2, 3)
+
+    Reference: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout: a
+    simple way to prevent neural networks from overfitting, JMLR 15, 2014.
     """
 
     function = staticmethod(jn.dropout)
@@ -69,7 +107,38 @@ class Dropout(NoiseLayer):
 
 
 class AlphaDropout(NoiseLayer):
-    """`jaxnoise.alpha_dropout` as a layer."""
+    """Drop units to the floor of SELU, then rescale all to keep mean and variance.
+
+    `jaxnoise.alpha_dropout` as a layer.
+
+    Law: y = a (m x + (1 - m) A) + c, m ~ Bernoulli(q) i.i.d., q = 1 - rate,
+    A = -1.7580993408473766, a = (q (1 + rate A^2))^-1/2, c = -a rate A.
+
+    E[y] = a q x, Var[y] = a^2 rate q (x - A)^2. Not unbiased element by element: what
+    it keeps is mean 0 and variance 1 over data that has them.
+
+    Args:
+      rate: probability of dropping, in [0, 1): 0 returns x. A traced rate is clipped to
+        [0, 1 - 2^-24], and nan gives nan; no gradient reaches it.
+      broadcast_dims: dims that share one draw. Default: ().
+      bits: as in `dropout`; q is the rounded one in all of the law. Default: 32.
+      deterministic: True for no noise. The call may say otherwise; `model.train()`,
+        `model.eval()` and `nnx.view` set it. Default: False.
+      rng_collection: name of the stream of `rngs` that keys come from. Default:
+        'dropout'.
+      rngs: `nnx.Rngs` or a stream, of which the layer takes a fork; None where the call
+        brings a key. Default: None.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
+      >>> from flax import nnx
+      >>> layer = jnx.AlphaDropout(0.1, rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((2, 3))).shape
+      (2, 3)
+
+    Reference: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural
+    networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
+    """
 
     function = staticmethod(jn.alpha_dropout)
 
@@ -87,9 +156,37 @@ class AlphaDropout(NoiseLayer):
 
 
 class FeatureAlphaDropout(NoiseLayer):
-    """`jaxnoise.feature_alpha_dropout` as a layer.
+    """Alpha dropout of whole channels: one coin for each (example, channel).
+
+    `jaxnoise.feature_alpha_dropout` as a layer.
 
     For one example, inside `jax.vmap`: `batch_dims=0`.
+
+    Law: that of `alpha_dropout` with its a and A, m shared by the positions of a
+    channel. E[y] = a q x, Var[y] = a^2 rate q (x - A)^2.
+
+    Args:
+      rate: probability of dropping a channel, in [0, 1): 0 returns x. A traced rate is
+        clipped to [0, 1 - 2^-24], and nan gives nan; no gradient reaches it.
+      channel_axis: the dim of the channels. Default: -1.
+      batch_dims: number of leading batch dims; 0 for a single example. Default: 1.
+      bits: as in `alpha_dropout`. Default: 32.
+      deterministic: True for no noise. The call may say otherwise; `model.train()`,
+        `model.eval()` and `nnx.view` set it. Default: False.
+      rng_collection: name of the stream of `rngs` that keys come from. Default:
+        'dropout'.
+      rngs: `nnx.Rngs` or a stream, of which the layer takes a fork; None where the call
+        brings a key. Default: None.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
+      >>> from flax import nnx
+      >>> layer = jnx.FeatureAlphaDropout(0.1, rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((2, 8, 8, 3))).shape
+      (2, 8, 8, 3)
+
+    Reference: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural
+    networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
     """
 
     function = staticmethod(jn.feature_alpha_dropout)
