@@ -72,28 +72,31 @@ def predict(
             f"{type(fn).__name__}."
         )
     n = _integers.count(name, "n", n)
-    steps = 1
+    size = n
     if chunk is not None:
         steps = -(-n // _integers.count(name, "chunk", chunk))
-    chunks = _split(_check.key(name, key), n=n, steps=steps)
-    if steps == 1:
-        return jax.vmap(fn)(chunks[0])
-    if isinstance(chunks, Tracer):
+        size = -(-n // steps)
+    keys = _split(_check.key(name, key), n=n, size=size)
+    if size == n:
+        return jax.vmap(fn)(keys)
+    if isinstance(keys, Tracer):
         # the checker of key reuse takes a vmapped loop over keys for a second use, and
         # a backward pass may draw from the same keys again: indices, and clones
         def evaluated(index):
-            return jax.vmap(fn)(jax.random.clone(chunks[index]))
+            return fn(jax.random.clone(keys[index]))
 
-        stacked = lax.map(evaluated, np.arange(steps, dtype=np.int32))
-        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:n], stacked)
+        # no chunk is smaller than the others, so fn is traced once
+        indices = np.arange(len(keys), dtype=np.int32)
+        samples = lax.map(evaluated, indices, batch_size=size)
+        return jax.tree.map(lambda y: y[:n], samples)
+    chunks = keys.reshape(-1, size)
     # waiting keeps the memory of one chunk in use, not that of all that were dispatched
     parts = [jax.block_until_ready(jax.vmap(fn)(some)) for some in chunks]
     return jax.tree.map(lambda *ys: jnp.concatenate(ys)[:n], *parts)
 
 
-@functools.partial(jax.jit, static_argnames=("n", "steps"))
-def _split(key, *, n, steps):
-    """n keys as (steps, size), the last one repeated where they do not fill it."""
-    size = -(-n // steps)
-    filled = jax.random.split(key, n)[np.minimum(np.arange(steps * size), n - 1)]
-    return filled.reshape(steps, size)
+@functools.partial(jax.jit, static_argnames=("n", "size"))
+def _split(key, *, n, size):
+    """n keys, and the last one again until they fill chunks of this size."""
+    filled = -(-n // size) * size
+    return jax.random.split(key, n)[np.minimum(np.arange(filled), n - 1)]

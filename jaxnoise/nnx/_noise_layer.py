@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypedDict
 
 import jax
 from flax import nnx
+from flax.nnx.module import first_from
 from jax.typing import ArrayLike
 
 from jaxnoise._core import _shown
@@ -120,16 +121,14 @@ class NoiseLayer(_layer.FunctionLayer, KeyedLayer):
 
 def is_deterministic(layer: Any, at_call: bool | None) -> bool:
     """`deterministic` from the call, or else from the layer."""
-    deterministic = layer.deterministic if at_call is None else at_call
-    if deterministic is None:
-        name = type(layer).__name__
-        raise ValueError(
-            f"{name}: deterministic is missing. Pass it to the constructor, "
-            f"{name}(..., deterministic=False), or to the call, "
-            f"layer(x, deterministic=False), or set it for a whole model with "
-            f"nnx.view(model, deterministic=False); True switches the noise off."
-        )
-    return deterministic
+    name = type(layer).__name__
+    missing = (
+        f"{name}: deterministic is missing. Pass it to the constructor, "
+        f"{name}(..., deterministic=False), or to the call, "
+        f"layer(x, deterministic=False), or set it for a whole model with "
+        f"nnx.view(model, deterministic=False); True switches the noise off."
+    )
+    return first_from(at_call, layer.deterministic, error_msg=missing)
 
 
 def checked_source(layer: Any, rngs: Any) -> Source | None:
