@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks import _harness, _peers, _torch, _uncommon
+from benchmarks import _against_formulas, _harness, _peers, _torch
 
 WIDTH = 32  # of the matmul in a chain
 DEPTH = 32  # of a stack
@@ -191,19 +191,27 @@ def _cases() -> Iterator[Case]:
 
 def _once(sizes: tuple[int, ...]) -> Iterator[Case]:
     """Noise of less common use: one table each, and no other for compilation."""
-    for name, variant in _uncommon.FLAT.items():
+    for name, variant in _against_formulas.FLAT.items():
         yield Case(f"forward {name}", variant, rows_of(1024), FORWARD, sizes)
     yield Case(
-        *("forward poisson_noise", _uncommon.POISSON, images, FORWARD, sizes),
+        *("forward poisson_noise", _against_formulas.POISSON, images, FORWARD, sizes),
         inputs=jax.random.uniform,
     )
-    yield Case("forward neftune_noise", _uncommon.NEFTUNE, sequences, FORWARD, sizes)
     yield Case(
-        *("forward token_dropout", _uncommon.TOKENS, rows_of(1024), FORWARD, sizes),
+        "forward neftune_noise", _against_formulas.NEFTUNE, sequences, FORWARD, sizes
+    )
+    yield Case(
+        *(
+            "forward token_dropout",
+            _against_formulas.TOKENS,
+            rows_of(1024),
+            FORWARD,
+            sizes,
+        ),
         dtypes=("int32",),
         inputs=words,
     )
-    for name, variant in _uncommon.DENSE.items():
+    for name, variant in _against_formulas.DENSE.items():
         yield Case(f"dense {name}", variant, kernels, DENSE, sizes)
 
 

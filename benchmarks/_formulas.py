@@ -1,4 +1,8 @@
-"""Every variant as one writes it with `jax.random`: the same law, no care for cost."""
+"""Noise as one writes it with `jax.random`: the same law, no care for cost.
+
+The formula of a noise of one amount on each element is in its row of
+`jaxnoise.testing.CASES`; here are the others.
+"""
 
 import math
 
@@ -71,32 +75,11 @@ def feature_alpha_dropout(key, x):
     return _alpha(key, x, (x.shape[0], 1, 1, x.shape[3]))
 
 
-def gaussian_noise(key, x):
-    return x + STDDEV * jax.random.normal(key, x.shape, x.dtype)
-
-
-def gaussian_dropout(key, x):
-    n = jax.random.normal(key, x.shape, x.dtype)
-    return x * (1 + (RATE / (1 - RATE)) ** 0.5 * n)
-
-
 def real_gaussian_dropout(key, x):
     key_mask, key_noise = jax.random.split(key)
     untouched = jax.random.bernoulli(key_mask, 1 - RATE, x.shape)
     noise = STDDEV * jax.random.normal(key_noise, x.shape, x.dtype)
     return jnp.where(untouched, x, x + noise)
-
-
-def uniform_noise(key, x):
-    return x + jax.random.uniform(key, x.shape, x.dtype, -STDDEV, STDDEV)
-
-
-def laplace_noise(key, x):
-    return x + STDDEV * jax.random.laplace(key, x.shape, x.dtype)
-
-
-def speckle_noise(key, x):
-    return x * (1 + STDDEV * jax.random.normal(key, x.shape, x.dtype))
 
 
 def salt_and_pepper(key, x):

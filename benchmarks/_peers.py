@@ -20,6 +20,7 @@ import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from benchmarks import _attention, _formulas
 from benchmarks._formulas import BLOCK, RATE, STDDEV
+from jaxnoise.testing import CASES
 
 Noise = Callable[..., Any]
 Noises = dict[str, Callable[[], Noise]]
@@ -84,7 +85,12 @@ def keras(layer_name: str, amount: Any, **options) -> Callable[[], Noise]:
     return make
 
 
-def formula(name: str) -> Callable[[], Noise]:
+FORMULAS = {case.name: case.formula for case in CASES if case.formula is not None}
+
+
+def formula(name: str, *amounts: Any) -> Callable[[], Noise]:
+    if name in FORMULAS:
+        return lambda: lambda key, x: FORMULAS[name](key, x, *amounts)
     return lambda: getattr(_formulas, name)
 
 
@@ -135,7 +141,7 @@ def beside_formula(name: str, *amounts: float, **peers: Callable[[], Noise]) -> 
         if has_bits
     }
     own = {"jaxnoise": ours(function, *amounts)} | packed
-    return own | {"jax.random": formula(name)} | peers
+    return own | {"jax.random": formula(name, *amounts)} | peers
 
 
 FLAT: dict[str, Noises] = {

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import AMOUNTS
 from flax import nnx
 
 import jaxnoise.linen as jnn
@@ -18,23 +19,8 @@ import jaxnoise.nnx as jnx
 from jaxnoise import mc, tree
 from jaxnoise.testing._exact import checking_leaks
 
-RATE = {"rate": 0.5}
-LAYERS = {
-    "Dropout": RATE,
-    "SpatialDropout": RATE,
-    "DropPath": RATE,
-    "DropBlock": {"rate": 0.5, "block_size": 2},
-    "AlphaDropout": RATE,
-    "FeatureAlphaDropout": RATE,
-    "GaussianNoise": {"stddev": 0.5},
-    "GaussianDropout": RATE,
-    "RealGaussianDropout": {"rate": 0.5, "stddev": 0.5},
-    "UniformNoise": {"scale": 0.5},
-    "LaplaceNoise": {"scale": 0.5},
-    "SaltAndPepper": RATE,
-    "PoissonNoise": {"scale": 0.5},
-    "SpeckleNoise": {"stddev": 0.5},
-}
+# without options, for x of 4 dims
+LAYERS = {name: amounts for name, (amounts, _) in AMOUNTS.items()}
 CELLS = ("LSTMCell", "GRUCell", "SimpleCell")
 
 
@@ -48,8 +34,8 @@ def strict():
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name, dtype):
     x = jax.ShapeDtypeStruct((2, 4, 4, 3), dtype)
-    linen = getattr(jnn, name)(**LAYERS[name])
-    module = getattr(jnx, name)(**LAYERS[name], rngs=nnx.Rngs(0))
+    linen = getattr(jnn, name)(*LAYERS[name])
+    module = getattr(jnx, name)(*LAYERS[name], rngs=nnx.Rngs(0))
     key = jax.random.key(0)
 
     def of_linen(x):

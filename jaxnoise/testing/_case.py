@@ -42,6 +42,10 @@ class Case:
         the docstring gives none.
       dropped: the value of what is dropped, as a function of the amount; None where
         nothing is dropped.
+      distribution: of y where it has a density: a frozen distribution of scipy, as a
+        function of (scipy.stats, x, amount).
+      formula: the noise as one writes it with `jax.random`, a function of (key, x,
+        amount); benchmarks measure beside it.
       exact: True if equal keys give equal bits in every compilation; False where
         rounding may differ (normals, fused multiply-add).
       shapes: shapes that the function takes.
@@ -65,6 +69,8 @@ class Case:
     mean: Callable[[float, float], float] | None = None
     variance: Callable[[float, float], float] | None = None
     dropped: Callable[[float], float] | None = None
+    distribution: Callable[[Any, float, float], Any] | None = None
+    formula: NoiseFunction | None = None
     exact: bool = True
     shapes: tuple[tuple[int, ...], ...] = ((), (3,), (2, 0), (2, 3, 4))
     layout: Callable[[int, int], tuple[int, ...]] = elements

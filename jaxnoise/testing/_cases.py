@@ -72,6 +72,10 @@ def _salt_variance(x, rate):
     return rate * _SALT_VARIANCE + rate * (1 - rate) * (x - _SALT_MEAN) ** 2
 
 
+def _uniform(stats, x, half_width):
+    return stats.uniform(x - half_width, 2 * half_width)
+
+
 def _masked(key, x, rate):
     sharding = jax.typeof(x).sharding
     mask = jn.dropout_mask(key, x.shape, rate, out_sharding=sharding)
@@ -231,6 +235,10 @@ CASES = (
         mean=_identity,
         variance=lambda x, stddev: stddev**2,
         exact=False,
+        distribution=lambda stats, x, stddev: stats.norm(x, stddev),
+        formula=lambda key, x, stddev: (
+            x + stddev * jax.random.normal(key, x.shape, x.dtype)
+        ),
         covers=("gaussian_noise",),
     ),
     Case(
@@ -240,6 +248,16 @@ CASES = (
         mean=_identity,
         variance=_dropout_variance,
         exact=False,
+        distribution=lambda stats, x, rate: stats.norm(
+            x, x * (rate / (1 - rate)) ** 0.5
+        ),
+        formula=lambda key, x, rate: (
+            x
+            * (
+                1
+                + (rate / (1 - rate)) ** 0.5 * jax.random.normal(key, x.shape, x.dtype)
+            )
+        ),
         covers=("gaussian_dropout",),
     ),
     Case(
@@ -257,6 +275,10 @@ CASES = (
         mean=_identity,
         variance=lambda x, scale: scale**2 / 3,
         exact=False,
+        distribution=_uniform,
+        formula=lambda key, x, scale: (
+            x + jax.random.uniform(key, x.shape, x.dtype, -scale, scale)
+        ),
         covers=("uniform_noise",),
     ),
     Case(
@@ -266,6 +288,10 @@ CASES = (
         mean=_identity,
         variance=lambda x, scale: 2 * scale**2,
         exact=False,
+        distribution=lambda stats, x, scale: stats.laplace(x, scale),
+        formula=lambda key, x, scale: (
+            x + scale * jax.random.laplace(key, x.shape, x.dtype)
+        ),
         covers=("laplace_noise",),
     ),
     Case(
@@ -275,6 +301,7 @@ CASES = (
         mean=_identity,
         variance=lambda x, alpha: alpha**2 / 3,
         exact=False,
+        distribution=_uniform,
         shapes=((3, 2), (2, 0, 3), (2, 3, 4)),
         # sequences of one number each: L = d = 1
         layout=lambda rows, columns: (rows, columns, 1, 1),
@@ -312,6 +339,10 @@ CASES = (
         mean=_identity,
         variance=lambda x, stddev: x**2 * stddev**2,
         exact=False,
+        distribution=lambda stats, x, stddev: stats.norm(x, x * stddev),
+        formula=lambda key, x, stddev: (
+            x * (1 + stddev * jax.random.normal(key, x.shape, x.dtype))
+        ),
         covers=("speckle_noise",),
     ),
     Case(
@@ -322,6 +353,7 @@ CASES = (
         mean=_identity,
         variance=lambda x, width: x**2 * width**2 / 3,
         exact=False,
+        distribution=lambda stats, x, width: _uniform(stats, x, x * width),
         skip={"residuals": "an activation, whose gradient needs the sign of its input"},
         covers=("rrelu",),
     ),

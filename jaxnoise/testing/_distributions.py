@@ -155,41 +155,31 @@ def _real_gaussian(rate: float, draws: int) -> Law:
     return density(stats.norm(X, 0.7), draws, 1 - keep_probability(rate))
 
 
-def _uniform(half_width: float) -> Any:
-    return stats.uniform(X - half_width, 2 * half_width)
-
-
 EXACT: dict[str, Callable[[float, int], Law]] = {
     "drop_block": _drop_block,
-    "gaussian_noise": lambda s, n: density(stats.norm(X, s), n),
-    "gaussian_dropout": lambda r, n: density(
-        stats.norm(X, X * (r / (1 - r)) ** 0.5), n
-    ),
     "real_gaussian_dropout": _real_gaussian,
-    "uniform_noise": lambda s, n: density(_uniform(s), n),
-    "laplace_noise": lambda s, n: density(stats.laplace(X, s), n),
-    "neftune_noise": lambda s, n: density(_uniform(s), n),
     "salt_and_pepper": _salt_and_pepper,
     "poisson_noise": _poisson,
-    "speckle_noise": lambda s, n: density(stats.norm(X, X * s), n),
-    "rrelu": lambda s, n: density(_uniform(X * s), n),
 }
-"""By case, as functions of the amount and of the number of draws: what is not kept or
-dropped alone."""
+"""By case, as functions of the amount and of the number of draws: what neither has a
+density everywhere nor is kept or dropped alone."""
 
 
 def law_of(case: Case, amount: float, draws: int) -> Law:
     """The distribution of the units of a case for the input `X`.
 
     Raises:
-      ValueError: the case has no row in `EXACT`, and no mean with a dropped value.
+      ValueError: the case has no distribution, no row in `EXACT`, and no mean with a
+        dropped value.
     """
+    if case.distribution is not None:
+        return density(case.distribution(stats, X, amount), draws)
     if case.name in EXACT:
         return EXACT[case.name](amount, draws)
     if case.dropped is None or case.mean is None:
         raise ValueError(
-            f"law_of: {case.name} must have a row in EXACT, or a mean and a dropped "
-            f"value."
+            f"law_of: {case.name} must have a distribution, a row in EXACT, or a mean "
+            f"and a dropped value."
         )
     bits = next((b for b in (8, 16) if case.name.endswith(f"{b} bits")), 32)
     dropped = 1 - keep_probability(amount, bits)

@@ -5,6 +5,7 @@ names what is wrong with it, or gives an array of the shape and the dtype of x.
 """
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from hostile import (
 from hypothesis import strategies as st
 
 import jaxnoise as jn
+from jaxnoise._flax._layer import AMOUNTS
 from jaxnoise.testing import CASES
 
 # attention has no x: its case makes queries, keys and values of one
@@ -47,12 +49,9 @@ COMPLEX |= {"drop_block", "embedding_dropout", "speckle_noise"}
 def argument_names(case):
     """How errors call the array and the amount."""
     name = functions(case)[-1]
-    data = {"embedding_dropout": "table", "neftune_noise": "embeddings"}
-    amount = {"gaussian_noise": "stddev", "speckle_noise": "stddev", "rrelu": "upper"}
-    amount |= {"neftune_noise": "alpha"}
-    scale = {"uniform_noise", "laplace_noise", "poisson_noise"}
-    default = "scale" if name in scale else "rate"
-    return data.get(name, "x"), amount.get(name, default)
+    names = [n for n in inspect.signature(getattr(jn, name)).parameters if n != "key"]
+    amount = "upper" if name == "rrelu" else next(n for n in names if n in AMOUNTS)
+    return names[0], amount
 
 
 zeros = functools.cache(jnp.zeros)

@@ -5,6 +5,7 @@ parameters, and a function of (parameters, key, x).
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,33 +15,42 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 from jaxnoise.testing import CASES
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
 IDS = 50
-AMOUNTS = {
-    "Dropout": ((0.5,), {"broadcast_dims": (1,)}),
-    "SpatialDropout": ((0.5,), {"channel_axis": 1}),
-    "DropPath": ((0.5,), {"batch_dims": 2}),
-    "DropBlock": ((0.3, 2), {"channel_axis": 1}),
-    "AlphaDropout": ((0.2,), {"broadcast_dims": (0,)}),
-    "FeatureAlphaDropout": ((0.2,), {"channel_axis": 1}),
-    "GaussianNoise": ((0.3,), {}),
-    "GaussianDropout": ((0.3,), {}),
-    "RealGaussianDropout": ((0.3, 0.5), {}),
-    "UniformNoise": ((0.3,), {}),
-    "LaplaceNoise": ((0.3,), {}),
-    "NeftuneNoise": ((0.3,), {}),
-    "SaltAndPepper": ((0.3,), {"low": -1.0, "broadcast_dims": (3,)}),
-    "PoissonNoise": ((0.3,), {}),
-    "SpeckleNoise": ((0.3,), {}),
+# what a layer of a function is made with: these options, and a value for each parameter
+# that has no default
+OPTIONS = {
+    "Dropout": {"broadcast_dims": (1,)},
+    "SpatialDropout": {"channel_axis": 1},
+    "DropPath": {"batch_dims": 2},
+    "DropBlock": {"channel_axis": 1},
+    "AlphaDropout": {"broadcast_dims": (0,)},
+    "FeatureAlphaDropout": {"channel_axis": 1},
+    "SaltAndPepper": {"low": -1.0, "broadcast_dims": (3,)},
 }
+VALUES = {"rate": 0.3, "stddev": 0.5, "scale": 0.3, "alpha": 0.3, "block_size": 2}
+
+
+def required(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """The values of the parameters after the key and x that have no default."""
+    _, _, *parameters = inspect.signature(function).parameters.values()
+    return tuple(VALUES[p.name] for p in parameters if p.default is p.empty)
+
+
 FUNCTIONS = {
-    name: getattr(jn, "".join("_" * c.isupper() + c.lower() for c in name).lstrip("_"))
-    for name in AMOUNTS
+    name: layer.function
+    for name in jnn.__all__
+    if "function" in vars(layer := getattr(jnn, name))
+    # which are never off, and take integers
+    and name not in ("RReLU", "TokenDropout")
+}
+AMOUNTS = {
+    name: (required(function), OPTIONS.get(name, {}))
+    for name, function in FUNCTIONS.items()
 }
 LAYERS = {
     **AMOUNTS,

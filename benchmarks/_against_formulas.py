@@ -1,4 +1,4 @@
-"""Noise of less common use, each beside its formula.
+"""Noise that no other library has, each beside its formula.
 
 The signature is that of `_peers.py`, (key, x) -> y; dense layers with noise have a
 second array, (key, kernel, x) -> y.
@@ -21,6 +21,7 @@ from benchmarks._formulas import (
     TEMPERATURE,
 )
 from jaxnoise import learned, tree, weights
+from jaxnoise.testing import CASES
 
 
 def _mask_then_apply(key, x):
@@ -44,9 +45,20 @@ def _on_tree(own: _peers.Noise, noise: _peers.Noise) -> _peers.Noises:
     return _beside(of_leaf(own), of_leaf(_formulas.for_leaves(noise)))
 
 
+def _others() -> dict[str, _peers.Noises]:
+    """What has a formula in its case and no table of its own."""
+    return {
+        case.name: _peers.beside_formula(
+            case.name, STDDEV if case.top is None else RATE
+        )
+        for case in CASES
+        if case.name in _peers.FORMULAS and case.name not in _peers.FLAT
+    }
+
+
 FLAT: dict[str, _peers.Noises] = {
     "dropout_mask and apply_mask": _beside(_mask_then_apply, _formulas.dropout),
-    "speckle_noise": _peers.beside_formula("speckle_noise", STDDEV),
+    **_others(),
     "salt_and_pepper": _peers.beside_formula("salt_and_pepper", RATE),
     "rrelu": _peers.beside_formula("rrelu", *SLOPES),
     "learned.concrete_dropout": _beside(
@@ -58,7 +70,8 @@ FLAT: dict[str, _peers.Noises] = {
     ),
     "tree.mask and tree.apply_mask": _on_tree(_tree_mask_then_apply, _formulas.dropout),
     "tree.gaussian_noise": _on_tree(
-        _peers.ours(tree.gaussian_noise, STDDEV)(), _formulas.gaussian_noise
+        _peers.ours(tree.gaussian_noise, STDDEV)(),
+        _peers.formula("gaussian_noise", STDDEV)(),
     ),
 }
 POISSON = _peers.beside_formula("poisson_noise", PHOTON)
