@@ -125,3 +125,11 @@ class Case:
                 f"first at {first}: {actual[first]} where {expected[first]} was "
                 f"expected.",
             )
+
+
+# of a mask that keeps with probability 1 - rate, and scales what it keeps
+BERNOULLI = {
+    "mean": lambda x, rate: x,
+    "variance": lambda x, rate: x**2 * rate / (1 - rate),
+    "dropped": lambda rate: 0.0,
+}

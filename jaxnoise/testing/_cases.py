@@ -1,10 +1,10 @@
 """The table of cases: one row a function, every law over every row."""
 
 import jax
-import jax.numpy as jnp
 
 import jaxnoise as jn
-from jaxnoise.testing._case import Case
+from jaxnoise.testing._attention_cases import ATTENTION_CASES
+from jaxnoise.testing._case import BERNOULLI, Case
 
 _FLOOR = -1.7580993408473766
 _ADDITIVE = {"top": None, "bad": (-0.1, float("nan"), float("inf"))}
@@ -12,10 +12,6 @@ _ADDITIVE = {"top": None, "bad": (-0.1, float("nan"), float("inf"))}
 
 def _identity(x, amount):
     return x
-
-
-def _dropout_variance(x, rate):
-    return x**2 * rate / (1 - rate)
 
 
 def _alpha(rate):
@@ -36,11 +32,6 @@ def _alpha_dropped(rate):
     return slope * _FLOOR + shift
 
 
-_BERNOULLI = {
-    "mean": _identity,
-    "variance": _dropout_variance,
-    "dropped": lambda rate: 0.0,
-}
 _ALPHA = {
     "mean": _alpha_mean,
     "variance": _alpha_variance,
@@ -82,78 +73,13 @@ def _masked(key, x, rate):
     return jn.apply_mask(x, mask, rate)
 
 
-def _attended(key, x, rate, **options):
-    """Attention over one key, whose weight is 1: x are the values, one for each head.
-
-    The coins are those of dropout on x.
-    """
-    queries = jnp.moveaxis(jnp.zeros_like(x)[..., None, None], -1, -3)
-    values = jnp.moveaxis(x[..., None, None], -1, -3)
-    y = jn.dot_product_attention(key, queries, queries, values, rate, **options)
-    return y[..., 0, :, 0]
-
-
-def _attended_by_blocks(key, x, rate, **options):
-    """Self-attention over the last dim of x, where each query sees its own key alone.
-
-    x are the values of heads, or of one head if it has one dim.
-    """
-    values = x[..., None] if x.ndim == 1 else jnp.swapaxes(x, -1, -2)
-    values = values[..., None]
-    queries = jnp.zeros_like(values)
-    options |= {"local_window_size": 0, "block_size": 2}
-    y = jn.dot_product_attention(key, queries, queries, values, rate, **options)
-    return y[:, 0, 0] if x.ndim == 1 else jnp.swapaxes(y[..., 0], -1, -2)
-
-
-# by blocks of two out of nine keys: an element keeps its query, key, value, output and
-# two numbers of its softmax, where its weights would be 36 bytes more
-_BY_BLOCKS = {
-    "shapes": ((3,), (2, 0), (2, 3, 4)),
-    "layout": lambda rows, columns: (rows, columns, 9),
-    "units": lambda y: y[:, :, 3],
-    "forward_mode": False,
-    "draws": 2,
-    "kept": 26,
-    "skip": {"selection": "0 times a value of nan is nan in a sum"},
-}
-
 CASES = (
-    Case("dropout", jn.dropout, **_BERNOULLI, covers=("dropout",)),
-    Case(
-        "dot_product_attention",
-        _attended,
-        **_BERNOULLI,
-        shapes=((3,), (2, 0), (2, 3, 4)),
-        skip={
-            "precision": "weights are rounded to the dtype of x, as in jax.nn",
-            "selection": "0 times a value of nan is nan in a sum",
-            "residuals": "attention keeps its weights and its values",
-        },
-        covers=("dot_product_attention",),
-    ),
-    Case(
-        "dot_product_attention, blocks", _attended_by_blocks, **_BERNOULLI, **_BY_BLOCKS
-    ),
-    Case(
-        "dot_product_attention, blocks, heads",
-        lambda key, x, rate: _attended_by_blocks(key, x, rate, broadcast_dims=(-2, -1)),
-        **_BERNOULLI,
-        **_BY_BLOCKS,
-    ),
-    Case(
-        "dot_product_attention, blocks, keys",
-        lambda key, x, rate: _attended_by_blocks(key, x, rate, drop="keys"),
-        **_BY_BLOCKS,
-        # the weight of the one key that is seen is 1 or 0
-        mean=lambda x, rate: (1 - rate) * x,
-        variance=lambda x, rate: rate * (1 - rate) * x**2,
-        dropped=lambda rate: 0.0,
-    ),
+    Case("dropout", jn.dropout, **BERNOULLI, covers=("dropout",)),
+    *ATTENTION_CASES,
     Case(
         "dropout, broadcast_dims",
         lambda key, x, amount: jn.dropout(key, x, amount, broadcast_dims=(1,)),
-        **_BERNOULLI,
+        **BERNOULLI,
         shapes=((3, 2), (2, 3, 4)),
         layout=lambda rows, columns: (rows, 2, columns),
         units=lambda y: y[:, 0],
@@ -161,26 +87,26 @@ CASES = (
     Case(
         "dropout, 8 bits",
         lambda key, x, amount: jn.dropout(key, x, amount, bits=8),
-        **_BERNOULLI,
+        **BERNOULLI,
         amounts=(0.125, 0.5),
     ),
     Case(
         "dropout_mask, apply_mask",
         _masked,
-        **_BERNOULLI,
+        **BERNOULLI,
         covers=("dropout_mask", "apply_mask"),
     ),
     Case(
         "spatial_dropout",
         jn.spatial_dropout,
-        **_BERNOULLI,
+        **BERNOULLI,
         **_CHANNELS_LAST,
         covers=("spatial_dropout",),
     ),
     Case(
         "spatial_dropout, channels first",
         lambda key, x, amount: jn.spatial_dropout(key, x, amount, channel_axis=1),
-        **_BERNOULLI,
+        **BERNOULLI,
         shapes=((2, 3, 4), (1, 2, 3, 4)),
         layout=lambda rows, columns: (rows, columns, 2),
         units=lambda y: y[:, :, 0],
@@ -188,7 +114,7 @@ CASES = (
     Case(
         "drop_path",
         jn.drop_path,
-        **_BERNOULLI,
+        **BERNOULLI,
         shapes=((3,), (2, 0), (2, 3, 4)),
         units=lambda y: y[:, :1],
         per_row=True,
@@ -197,7 +123,7 @@ CASES = (
     Case(
         "embedding_dropout",
         jn.embedding_dropout,
-        **_BERNOULLI,
+        **BERNOULLI,
         shapes=((2, 0), (5, 4)),
         units=lambda y: y[:, :1],
         per_row=True,
@@ -246,7 +172,7 @@ CASES = (
         jn.gaussian_dropout,
         bad=(-0.1, 1.0, 1.5, float("nan")),
         mean=_identity,
-        variance=_dropout_variance,
+        variance=BERNOULLI["variance"],
         exact=False,
         distribution=lambda stats, x, rate: stats.norm(
             x, x * (rate / (1 - rate)) ** 0.5
