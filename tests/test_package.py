@@ -179,3 +179,8 @@ def test_readme_code_runs():
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert len(blocks) >= 3
     run("\n".join(blocks))
+
+
+def test_the_changelog_names_every_function():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert [name for name in jn.__all__ if f"`{name}" not in text] == []
