@@ -1,4 +1,4 @@
-"""What noise costs: time, memory and compile time, beside a copy and beside peers.
+"""The cost of noise: time, memory and compile time, beside a copy and beside peers.
 
 `python -m benchmarks` runs all; `python -m benchmarks --help` says how to run a part.
 """

@@ -46,7 +46,7 @@ def _on_tree(own: _peers.Noise, noise: _peers.Noise) -> _peers.Noises:
 
 
 def _others() -> dict[str, _peers.Noises]:
-    """What has a formula in its case and no table of its own."""
+    """The noises that have a formula in their case and no table of their own."""
     return {
         case.name: _peers.beside_formula(
             case.name, STDDEV if case.top is None else RATE

@@ -98,7 +98,7 @@ def gradients(case: Case) -> str:
 
 
 def residuals(case: Case) -> str:
-    """What is saved for the backward pass: at most a byte an element."""
+    """At most a byte an element is saved for the backward pass."""
     x, saved = _input(64, 64).requires_grad_(), []
 
     def save(tensor):

@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What takes turns: one case at one shape and dtype."""
+    """The candidates that are timed in turn: one case at one shape and dtype."""
 
     case: Case
     shape: Shape

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 class Candidate(NamedTuple):
-    """What is run and timed, and what is known of it without running."""
+    """A program to be timed, and its memory as its compiler states it."""
 
     run: Callable[[], object]
     compile_seconds: float | None = None

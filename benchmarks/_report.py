@@ -115,7 +115,7 @@ def _is_peer(name: str) -> bool:
 
 
 def drawn(rows: list[Row]) -> list[list[Row]]:
-    """What the picture shows: float32 beside a copy, each case at its best size."""
+    """The rows of the picture: float32 beside a copy, each case at its best size."""
     nearest: dict[str, list[Row]] = {}
     for block in blocks(rows):
         case, size, dtype = _block(block[0])

@@ -1,4 +1,4 @@
-"""What torch takes on CPU for the same steps; its generator is its own."""
+"""The same steps in torch on the CPU; its generator is its own."""
 
 import importlib
 import os

@@ -139,7 +139,7 @@ def inputs(shape, dtype: Any = None) -> jax.Array:
 
 
 def large_matmul() -> Candidate:
-    """What the rate of a large float32 matmul is measured with."""
+    """The candidate by which the speed of a large float32 matmul is measured."""
     a = jax.random.normal(jax.random.key(0), (1024, 1024))
     return compiled(jnp.matmul, a, a)
 

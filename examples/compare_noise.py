@@ -131,7 +131,7 @@ def import_keras() -> tuple[Any, str]:
 
 
 def keras_output(keras: Any, variant: Variant, seed: int) -> np.ndarray:
-    """What the Keras layer makes of the array in its first call."""
+    """The output of the Keras layer in its first call."""
     layer = getattr(keras.layers, variant.keras)(variant.amounts[0], seed=seed)
     batch = array()[None] if variant.one_example else array()
     with jax.legacy_prng_key("allow"):  # Keras passes its key as raw uint32

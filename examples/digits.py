@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 
 class Trainer:
-    """What the cases of one net share: data, keys, initial parameters, evaluation."""
+    """Shared by the cases of one net: data, keys, initial parameters, evaluation."""
 
     def __init__(self, net: str, make_net, data: Data, seeds: range, epochs: int):
         self.make_net, self.data = make_net, data

@@ -1,4 +1,4 @@
-"""What `digits.py` shows: a table of the last epoch and the curves of all of them."""
+"""The report of `digits.py`: a table of the last epoch, and curves over all epochs."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -64,7 +64,7 @@ TIMEOUT = 600  # seconds; for the processes of this machine, and to find the oth
 
 
 class Run(NamedTuple):
-    """What a training ends with, on the host."""
+    """The result of a training, on the host."""
 
     params: Any
     masks: np.ndarray  # True = kept, (steps, layers, batch, units)
@@ -160,7 +160,7 @@ def masks(net: Any, params, images, key, steps: int) -> jax.Array:
 
 
 def tolerance(steps: int, batch: int) -> float:
-    """What the order of additions may change in a parameter; derived at the top."""
+    """How far the order of additions may move a parameter; derived at the top."""
     unit = 2.0**-24
     addition = 2 * (batch - 1) * unit * LEARNING_RATE / (1 - MOMENTUM)
     return steps * (addition + 2 * unit)

@@ -51,7 +51,7 @@ from text_training import (
 
 
 class Result(NamedTuple):
-    """What a run ends with; scores are in nats per held-out symbol."""
+    """The result of a run; scores are in nats per held-out symbol."""
 
     params: Any
     history: History

@@ -1,4 +1,4 @@
-"""What `equinox_model.py` and `haiku_model.py` share: digits as tokens, and the report.
+"""Shared by `equinox_model.py` and `haiku_model.py`: digits as tokens, and the report.
 
 Each image of scikit-learn's digits is one example of 16 tokens, 2 x 2 pixels each.
 """

@@ -65,7 +65,7 @@ def on_maps(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 class Replacement(NamedTuple):
-    """What goes where the dropouts are: a function or a layer, and its amount.
+    """A noise for the places of the dropouts: a function or a layer, and its amount.
 
     None for the amount is the rate of each Dropout; None for the noise, the model as
     it is.
@@ -107,7 +107,7 @@ class Result(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What all trainings share: parameters, and for each step images and a key."""
+    """Shared by all trainings: parameters, and for each step images and a key."""
 
     params: Any
     batches: jax.Array

@@ -166,7 +166,7 @@ def measure(nats: float, level: str) -> float:
 
 
 def identity_of(corpus: Corpus, settings: Any, seed: int) -> dict[str, Any]:
-    """What has to be the same in a run that goes on with a checkpoint, as JSON."""
+    """The settings that a run must share with its checkpoint, as JSON."""
     text = hashlib.sha256(corpus.train.tobytes() + corpus.valid.tobytes())
     values = {
         name: value._asdict() if hasattr(value, "_asdict") else value
@@ -177,7 +177,7 @@ def identity_of(corpus: Corpus, settings: Any, seed: int) -> dict[str, Any]:
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> None:
-    """Those of every training on a text, and one for each of the settings."""
+    """The flags of every training on a text, and one for each of the settings."""
     add = parser.add_argument
     for name, default in settings.items():
         flag, number = f"--{name.replace('_', '-')}", isinstance(default, float)

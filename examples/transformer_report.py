@@ -1,4 +1,4 @@
-"""What `transformer.py` shows: a table, what noise gives, and curves."""
+"""The report of `transformer.py`: a table, the gain by noise, and curves."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -52,7 +52,7 @@ def rrelu(
 
 
 def mean_of_rrelu(x: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> jax.Array:
-    """What a layer that is deterministic gives: the leaky ReLU of the mean slope."""
+    """The output of a deterministic layer: the leaky ReLU of the mean slope."""
     name = "rrelu"
     x = _check.floating(name, x, allow_complex=False)
     slopes = _check.slopes(name, lower, upper, x)

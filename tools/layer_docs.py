@@ -150,7 +150,7 @@ def attributes(layer: type[FunctionLayer], framework: str, arguments: str) -> st
 
 
 def described(arguments: str) -> dict[str, str]:
-    """What a list of arguments says of each, in one line."""
+    """The description of each argument of a list, in one line."""
     found = {}
     for entry in re.split(r"\n  (?=\w)", arguments)[1:]:
         names, _, words = entry.partition(":")

@@ -1,4 +1,4 @@
-"""What noise costs on a TPU or an H100, told by their own compilers on any machine.
+"""The cost of noise on a TPU or an H100, told by their own compilers on any machine.
 
 `python -m benchmarks.compiled --target tpu-v5e` compiles for a device that need not be
 there: `--help` says how to run a part.

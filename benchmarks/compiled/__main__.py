@@ -97,7 +97,7 @@ def run(table: Table, chips: Chips, results: Results, wanted: list[str]) -> int:
 
 
 def lowered(program: Program, chips: Chips) -> list[str]:
-    """What goes into the compiler: for one chip, and for four."""
+    """The input of the compiler: the program for one chip, and for four."""
     texts = [chips.lower(program.function, program.arguments).as_text()]
     split = program.smaller or program
     if split.specs is not None:
@@ -107,7 +107,7 @@ def lowered(program: Program, chips: Chips) -> list[str]:
 
 
 def compiled(table: Table, name: str, program: Program, chips: Chips) -> Row:
-    """What one program costs on one chip, and what it sends on four."""
+    """The cost of one program on one chip, and its collectives on four."""
     on_one = chips.compile(program.function, program.arguments)
     found = cost(on_one.text, program.trips)
     row = {

@@ -1,4 +1,4 @@
-"""What stands in one table: programs that do the same with other noise, or none."""
+"""Tables of programs that do the same with other noise, or none."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -62,7 +62,7 @@ class Target(NamedTuple):
     options: dict[str, str]
 
     def missing(self) -> str | None:
-        """What is not installed and the line that installs it, or None."""
+        """The modules that are missing and the line that installs them, or None."""
         lacking = [name for name in self.modules if not _is_installed(name)]
         if not lacking:
             return None
@@ -83,7 +83,7 @@ class Target(NamedTuple):
 
 
 class Chips:
-    """What compiles for one chip, or for a mesh of four."""
+    """A compiler for one chip, or for a mesh of four."""
 
     def __init__(self, devices):
         self.devices = devices

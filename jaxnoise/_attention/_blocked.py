@@ -24,7 +24,7 @@ from jaxnoise._core import _mask, _precision, _random, _threefry
 
 
 class Plan(NamedTuple):
-    """What is known when the blocks are traced.
+    """The static part of attention by blocks.
 
     coins: those of all weights; None where nothing is dropped.
     implementation: that of the PRNG key.

@@ -1,4 +1,4 @@
-"""What attention accepts: operands that fit, and the arrays and rules of its scores."""
+"""Checks of attention: operands that fit, and the arrays and rules of its scores."""
 
 import math
 from typing import Any
@@ -115,7 +115,7 @@ def _on_weights(name, value, weights):
 
 
 def rules(scale: Any, is_causal: Any, window: Any, depth: int) -> Rules:
-    """What is known when the function is traced, for queries of that depth."""
+    """The static rules of the scores, for queries of that depth."""
     if not isinstance(is_causal, bool | np.bool_):
         raise TypeError(
             f"{NAME}: is_causal must be True or False when the function is traced, got "
@@ -170,7 +170,7 @@ def block_size(value: Any, keys: Any) -> int | None:
 
 
 def drop(value: Any):
-    """What is dropped."""
+    """The name of the units that are dropped."""
     if not (isinstance(value, str) and value in ("weights", "keys")):
         raise ValueError(
             f"{NAME}: drop must be 'weights' or 'keys', got {_shown.shown(value)}."

@@ -17,7 +17,7 @@ Odds = tuple[Any, Any]
 
 
 def odds_of(rate: _check.Amount, x: jax.Array, bits: int) -> Odds | None:
-    """Those of a rate for weights of the dtype of `x`; None if it is known to be 0."""
+    """The odds of a rate, for weights of the dtype of `x`; None if known to be 0."""
     if _check.known(rate, 0):
         return None
     return _mask.keep_threshold(rate, _precision.wide_dtype(x), bits)

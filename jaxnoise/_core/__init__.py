@@ -1,1 +1,1 @@
-"""What the families of noise share: checks, shapes, shardings, draws and masks."""
+"""Shared by all families of noise: checks, shapes, shardings, draws and masks."""

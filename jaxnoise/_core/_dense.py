@@ -1,4 +1,4 @@
-"""What dense layers with noise have in common: checks, the product, initial means.
+"""Parts of dense layers with noise: checks, the product, initial means.
 
 Noise on a kernel is drawn and added in the precision of the kernel's noise (float32,
 float64 for a float64 kernel), rounded once to the dtype of x, and multiplied in it.

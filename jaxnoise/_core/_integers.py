@@ -49,7 +49,7 @@ def count(function: str, name: str, value: Any) -> int:
 
 
 def items(value: Any) -> tuple[Any, ...]:
-    """What is to be checked one by one; text and what jit may trace are alone."""
+    """The items of a sequence, to be checked one by one; text is one item."""
     one = isinstance(value, str | bytes | jax.Array)
     if one or not isinstance(value, Iterable):
         return (value,)

@@ -173,7 +173,7 @@ def applied(
 
 
 def keep_threshold(rate: Any, dtype: np.dtype, bits: int = 32) -> tuple[Any, Any]:
-    """What a drop rate means in integers: (threshold, probability of keeping).
+    """A drop rate in integers: (threshold, probability of keeping).
 
     A unit is kept iff its 23-bit draw is below the threshold, ceil(k 2^23) with
     k = float32(1 - rate), which is what `jax.random.bernoulli` computes. A rate that is

@@ -11,7 +11,7 @@ from jaxnoise._core import _random
 
 
 def words_of(names: Iterable[str]) -> np.ndarray:
-    """What is folded in for each name, uint32 (names, 2)."""
+    """The two words that are folded in for each name, uint32 (names, 2)."""
     # names of files may hold what is no character, a lone surrogate
     encoded = (name.encode("utf-8", "surrogatepass") for name in names)
     digests = b"".join(hashlib.sha256(name).digest()[:8] for name in encoded)

@@ -26,7 +26,7 @@ except ImportError:  # another version of JAX: traced amounts are not checked th
 
 
 class Law(Protocol):
-    """What must hold of numbers, of which each may be an array; it can be hashed."""
+    """A condition on numbers, each of which may be an array. It can be hashed."""
 
     def holds(self, *numbers: Any) -> Any: ...
 

@@ -1,1 +1,1 @@
-"""What the layers of `jaxnoise.linen` and `jaxnoise.nnx` share."""
+"""Shared by the layers of `jaxnoise.linen` and `jaxnoise.nnx`."""

@@ -1,4 +1,4 @@
-"""What the attention functions of `linen` and `nnx` share, flax's arguments in hand."""
+"""The attention functions of `linen` and `nnx`, with the arguments of flax."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

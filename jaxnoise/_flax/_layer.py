@@ -1,4 +1,4 @@
-"""A pure function as a layer: what linen and nnx share."""
+"""A pure function as a layer, for linen and for nnx."""
 
 import functools
 import inspect
@@ -20,7 +20,7 @@ AMOUNTS = {
 
 
 class FunctionLayer:
-    """What the layers of linen and of nnx have in common, in front of their own base.
+    """Base of the layers of linen and of nnx, in front of their own base.
 
     A child has the pure `function`, and an attribute for each of its parameters after
     the key and x.

@@ -1,4 +1,4 @@
-"""What stands in for the dropouts of a model that exists, in `linen` and in `nnx`.
+"""Another noise in the place of the dropouts of a model, in `linen` and in `nnx`.
 
 A `Variant` is a function `f(key, x, amount, **options)` and how the amount of a place
 is found. It knows nothing of modules: each framework tells it what the dropout at a
@@ -130,7 +130,7 @@ class Attention(NamedTuple):
 
 
 def attention(value: Any) -> bool | Attention:
-    """What an argument says of attention: whether, or by which function.
+    """The `attention` argument: whether attention is replaced, or by which function.
 
     A partial becomes a function and its keywords, which are equal if these are.
 
@@ -152,7 +152,7 @@ def attention(value: Any) -> bool | Attention:
 def attention_at(
     found: Variant, wanted: bool | Attention, there: Any, ours: Any, path: str
 ) -> Attention | None:
-    """What attends in the place of `there`; None for the variant on flax's weights.
+    """The function in the place of `there`; None for the variant on flax's weights.
 
     Args:
       found: the variant for dropouts.
@@ -275,7 +275,7 @@ def _parameters(function, options):
 
 
 def dropout_options(broadcast_dims: Any, bits: int = 32) -> dict[str, Any]:
-    """What a dropout asks for beyond the defaults."""
+    """The options of a dropout that are not the defaults."""
     options: dict[str, Any] = {}
     if len(broadcast_dims) > 0:
         options["broadcast_dims"] = tuple(broadcast_dims)

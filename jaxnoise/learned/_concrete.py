@@ -68,7 +68,7 @@ def concrete_dropout(
 def concrete_dropout_regularizer(
     logit_rate: ArrayLike, kernel: ArrayLike, length_scale: ArrayLike
 ) -> jax.Array:
-    """What the learned rate costs: the KL divergence to the prior, up to a constant.
+    """The cost of the learned rate: the KL divergence to the prior, up to a constant.
 
     Law: KL = l^2 sum(W^2) / (2 (1 - p)) - K H(p), H(p) = -p log p - (1 - p) log(1 - p),
     with l the length scale and K the number of units that are dropped. The first term

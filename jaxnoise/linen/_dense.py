@@ -67,7 +67,7 @@ class DenseLayer(nn.Module, kw_only=True):
 
     @nn.nowrap
     def kl(self, parameters: Parameters) -> jax.Array | None:
-        """What the noise costs, in nats, where it is learned."""
+        """The cost of the noise, in nats, where it is learned."""
         return None
 
     @nn.nowrap
@@ -77,7 +77,7 @@ class DenseLayer(nn.Module, kw_only=True):
 
     @nn.nowrap
     def initializers(self, inputs: int) -> tuple[Initializer, Initializer]:
-        """Those of kernel and bias."""
+        """The initializers of kernel and bias."""
         return (
             self.kernel_init or nn.initializers.lecun_normal(),
             self.bias_init or nn.initializers.zeros_init(),

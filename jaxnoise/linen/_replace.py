@@ -140,7 +140,7 @@ def replace_dropout(
 
 
 def _token(variant, attention):
-    """What a jit cache knows a replacement by: equal if it is the same one again."""
+    """A replacement as a key of the jit cache: equal if it is the same one again."""
     token = (*variant, attention)
     try:
         hash(token)

@@ -50,7 +50,7 @@ unproject_state = unproject
 
 
 def by_gate(arrays: ByGate) -> ByGate:
-    """What `scan` has left, for the backward pass: in both forms the same."""
+    """The arrays that `scan` has left for the backward pass, the same in both forms."""
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""What a recurrent cell is, and whether state, input and masks fit it."""
+"""A recurrent cell, and checks of the state, input and masks that it is given."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ State = tuple[jax.Array, ...]
 
 
 class Cell(NamedTuple):
-    """What tells one recurrent cell from another, in terms of preactivations.
+    """A recurrent cell as a function of its preactivations.
 
     forward: (ax, ah, state, masks) -> (state, saved), ax and ah being the matmuls of
       the input and of h, a tuple of gates each; h is the last part of the state. saved

@@ -1,4 +1,4 @@
-"""What a mask does to an array."""
+"""Masks applied to arrays, and zoneout."""
 
 import jax
 import jax.numpy as jnp

@@ -264,6 +264,6 @@ _recurrence.defvjp(_forward, _backward)
 
 
 def _only(masks: Noise, like: Noise) -> Noise:
-    """Those of the masks that `like` has too."""
+    """The masks at the places where `like` has one, too."""
     pairs = zip(masks, like, strict=True)
     return Noise(*(None if other is None else mask for mask, other in pairs))

@@ -157,7 +157,7 @@ class Together(NamedTuple):
         return through(parts, h, mask)
 
     def by_gate(self, arrays: Arrays) -> ByGate:
-        """What `scan` has left, for the backward pass: in both forms the same.
+        """The arrays that `scan` leaves for the backward pass, the same in both forms.
 
         In one program, XLA sees that `from_gates` takes this back.
         """

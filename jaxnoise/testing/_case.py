@@ -1,4 +1,4 @@
-"""What a law needs to know of a noise function: one `Case` per function."""
+"""A noise function as the laws see it: one `Case` for each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -30,7 +30,7 @@ LAWS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one law said of one case: `status` is "ok", "broken" or "-" (none such)."""
+    """The result of one law for one case. `status` is "ok", "broken" or "-"."""
 
     case: str
     law: str

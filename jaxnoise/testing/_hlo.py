@@ -1,4 +1,4 @@
-"""What a compiled program says of itself: what it sends, and what it draws."""
+"""Reading compiled programs: which collectives they have, and how much they draw."""
 
 import math
 import re

@@ -115,7 +115,7 @@ def gradients(case: Case) -> str:
 
 
 def _derivatives(case, v):
-    """What `gradients` compares, as one compiled function of x and the amount."""
+    """The values that `gradients` compares, as one function of x and the amount."""
 
     @functools.partial(jax.jit, static_argnums=() if case.traced else 1)
     def compute(x, amount):

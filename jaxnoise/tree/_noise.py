@@ -267,7 +267,7 @@ def _each(
     chosen: dict[int, str],
     draw: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> dict[int, jax.Array]:
-    """What `draw(key, leaf)` makes of the chosen leaves, by their index."""
+    """The results of `draw(key, leaf)` for the chosen leaves, by their index."""
     if not chosen:
         return {}
     keys = _leaves.leaf_keys(key, chosen.values())
