@@ -151,14 +151,16 @@ def drop_block(
     *,
     channel_axis: int = -1,
     batch_dims: int = 1,
+    share_channels: bool = False,
 ) -> jax.Array:
     """Drop contiguous blocks of each channel and rescale what is left of the example.
 
     Law: y = x M size / sum(M), M = 0 on the union of the blocks, size and sum over the
     example. Blocks of size k start at seeds ~ Bernoulli(gamma), i.i.d. on the
     positions where a block fits whole, gamma = rate prod(n_d) / prod(k (n_d - k + 1))
-    over the spatial dims d. For constant x the mean over the example is x to rounding,
-    unless everything dropped. Position by position it is not: borders drop less.
+    over the spatial dims d. Each channel has seeds of its own, or all channels of an
+    example the same. For constant x the mean over the example is x to rounding, unless
+    everything dropped. Position by position it is not: borders drop less.
 
     Args:
       key: PRNG key, consumed.
@@ -170,6 +172,8 @@ def drop_block(
       block_size: side k of the blocks, from 1 (dropout) to the smallest spatial size.
       channel_axis: the dim of the channels; 1 for channels first.
       batch_dims: number of leading batch dims; 0 for a single example.
+      share_channels: True for the same blocks in all channels of an example, which
+        leaves nothing of the image where they are; False for blocks of its own in each.
 
     Returns:
       Array with the shape, dtype and sharding of x; an example is zero where all of it
@@ -179,8 +183,8 @@ def drop_block(
       ValueError: a known rate outside [0, 1], block_size that does not fit, or that may
         not fit a symbolic size of `jax.export`, no spatial dim or more than three, a
         bad axis, or a batch of keys.
-      TypeError: x is not floating or complex, block_size is not an integer, or key is
-        not a key.
+      TypeError: x is not floating or complex, block_size is not an integer,
+        share_channels is not a bool, or key is not a key.
 
     Sharp bits: sum(M) is a sum over each example: with examples split over devices it
     costs a reduction, with whole examples on each device nothing. Of a symbolic size
@@ -195,6 +199,9 @@ def drop_block(
       >>> y = jn.drop_block(jax.random.key(0), x, 0.1, 7)
       >>> bool(jnp.allclose(y.mean((1, 2, 3)), 1.0))
       True
+      >>> y = jn.drop_block(jax.random.key(0), x, 0.1, 7, share_channels=True)
+      >>> bool((y == y[..., :1]).all())
+      True
 
     Reference: Ghiasi, Lin, Le, DropBlock: a regularization method for convolutional
     networks, NeurIPS 2018, https://arxiv.org/abs/1810.12890.
@@ -205,6 +212,7 @@ def drop_block(
     rate = _check.rate(name, rate)
     size = _integers.integer(name, "block_size", block_size)
     dims = _dims.spatial(name, x, channel_axis, batch_dims)
+    share = _check.flag(name, "share_channels", share_channels)
     if len(dims) > 3:
         raise ValueError(
             f"drop_block: x must have 1 to 3 spatial dims, got {len(dims)} in shape "
@@ -229,13 +237,16 @@ def drop_block(
         gamma = rate * ratio
     threshold, _ = _mask.keep_threshold(gamma, _precision.wide_dtype(x))
     batch = _integers.integer(name, "batch_dims", batch_dims)
-    return _blocks(key, x, threshold, size=size, dims=dims, batch=batch)
+    # the dim beside those of the batch and of the image is that of the channels
+    shared = tuple(set(range(batch, x.ndim)) - set(dims)) if share else ()
+    options = {"size": size, "dims": dims, "batch": batch, "shared": shared}
+    return _blocks(key, x, threshold, **options)
 
 
-@functools.partial(jax.jit, static_argnames=["size", "dims", "batch"])
-def _blocks(key, x, threshold, *, size, dims, batch):
+@functools.partial(jax.jit, static_argnames=["size", "dims", "batch", "shared"])
+def _blocks(key, x, threshold, *, size, dims, batch, shared):
     grid = tuple(n - size + 1 if dim in dims else n for dim, n in enumerate(x.shape))
-    coins = _mask.Coins(grid, sharding=_sharding.like(x, grid))
+    coins = _mask.Coins(grid, shared, sharding=_sharding.like(x, grid))
     blocks = _spread(~_mask.keep_mask(key, threshold, coins), size, dims)
     keep = checkpoint_name(~blocks, _mask.NAME)
     return _mask.applied(functools.partial(_scaled_by_example, batch), keep, x)
@@ -243,9 +254,10 @@ def _blocks(key, x, threshold, *, size, dims, batch):
 
 def _scaled_by_example(batch, keep, x):
     """What is kept of an example is scaled so that as much is there as before."""
+    # counted in the mask, which has one channel where all share it
     example = tuple(range(batch, x.ndim))
     kept = keep.sum(example, dtype=np.int32, keepdims=True)
-    total = math.prod(x.shape[dim] for dim in example)
+    total = math.prod(keep.shape[dim] for dim in example)
     probability = kept.astype(_precision.wide_dtype(x)) / total
     return _mask.scale_kept(keep, x, probability)
 

@@ -45,6 +45,7 @@ LAYOUTS = {
 }
 # as its docstring says: a sum over each example
 NEED_WHOLE_EXAMPLES = {"drop_block", "linen.DropBlock", "nnx.DropBlock"}
+NEED_WHOLE_EXAMPLES |= {"drop_block, share_channels"}
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,8 @@ def test_laws_that_say_nothing_are_known():
     dense |= {"uniform_noise", "laplace_noise", "neftune_noise", "speckle_noise"}
     dense |= {"poisson_noise", "rrelu", "salt_and_pepper"}
     assert {case.name for case in CASES if case.dropped is None} == dense
-    assert {case.name for case in CASES if case.mean is None} == {"drop_block"}
+    blocks = {"drop_block", "drop_block, share_channels"}
+    assert {case.name for case in CASES if case.mean is None} == blocks
     assert all(case.mean is not None for case in WEIGHT_CASES)
     selects = {"token_dropout", "tree.dropconnect", "weights.dropconnect_dense"}
     assert {case.name for case in WEIGHT_CASES if case.dropped is not None} == selects

@@ -56,31 +56,35 @@ def test_drop_path_has_one_coin_for_each_sample(key, batch_dims):
     np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
 
 
-def blocks(key, shape, size, gamma):
+def blocks(key, shape, size, gamma, share_channels=False):
     """A NumPy drop_block mask of (batch, *spatial, channels), position by position."""
     batch, *spatial, channels = shape
-    grid = (batch, *(n - size + 1 for n in spatial), channels)
+    seeded = 1 if share_channels else channels
+    grid = (batch, *(n - size + 1 for n in spatial), seeded)
     keep = np.float32(1.0 - gamma)
     seeds = ~np.asarray(jax.random.bernoulli(key, keep, grid))
     mask = np.ones(shape, bool)
     for index in zip(*np.nonzero(seeds), strict=True):
         block = tuple(slice(i, i + size) for i in index[1:-1])
-        mask[(index[0], *block, index[-1])] = False
+        of_channel = slice(None) if share_channels else index[-1]
+        mask[(index[0], *block, of_channel)] = False
     return mask
 
 
+@pytest.mark.parametrize("share", [False, True], ids=["channels apart", "shared"])
 @pytest.mark.parametrize(
     ("spatial", "size"), [((9,), 4), ((7, 5), 3), ((6, 5, 4), 2), ((4, 4), 1)]
 )
-def test_drop_block_against_loops_in_numpy(key, spatial, size):
+def test_drop_block_against_loops_in_numpy(key, spatial, size, share):
     shape = (5, *spatial, 3)
     x = jax.random.normal(jax.random.key(1), shape)
     ratio = np.prod([n / (size * (n - size + 1)) for n in spatial])
-    mask = blocks(again(key), shape, size, 0.3 * float(ratio))
+    mask = blocks(again(key), shape, size, 0.3 * float(ratio), share)
     examples = tuple(range(1, len(shape)))
     scale = mask[0].size / mask.sum(examples, keepdims=True)
     expected = np.where(mask, np.asarray(x, np.float64) * scale, 0)
-    np.testing.assert_allclose(jn.drop_block(key, x, 0.3, size), expected, rtol=1e-6)
+    y = jn.drop_block(key, x, 0.3, size, share_channels=share)
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
     assert 0 < mask.mean() < 1
 
 
@@ -118,10 +122,31 @@ def test_drop_block_channels_first_is_channels_last_transposed(key):
         )
 
 
+def test_drop_block_shares_channels_wherever_they_are(key):
+    """One draw for all channels of an example, and another for the next example."""
+    x = jnp.ones((2, 3, 4, 6, 5))
+    y = jn.drop_block(key, x, 0.5, 2, batch_dims=2, share_channels=True)
+    np.testing.assert_array_equal(y, np.broadcast_to(y[..., :1], y.shape))
+    assert len(np.unique(np.asarray(y).reshape(6, -1) == 0, axis=0)) == 6
+    one = jn.drop_block(again(key), x[..., :1], 0.5, 2, batch_dims=2)
+    np.testing.assert_allclose(y[..., :1], one, rtol=1e-6)
+    first, shared = jnp.moveaxis(x, -1, 2), {"batch_dims": 2, "share_channels": True}
+    for channels, layer in ((first, {"channel_axis": 2}), (x, {})):
+        options = shared | layer
+        linen = jnn.DropBlock(0.5, 2, **options, deterministic=False)
+        of_linen = linen.apply({}, channels, rng=again(key))
+        of_nnx = jnx.DropBlock(0.5, 2, **options)(channels, rngs=again(key))
+        expected = jnp.moveaxis(y, -1, 2) if layer else y
+        np.testing.assert_array_equal(of_linen, expected)
+        np.testing.assert_array_equal(of_nnx, expected)
+
+
+@pytest.mark.parametrize("share", [False, True], ids=["channels apart", "shared"])
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_drop_block_keeps_the_mean_of_each_constant_example(key, rate):
+def test_drop_block_keeps_the_mean_of_each_constant_example(key, rate, share):
     x = jnp.ones((64, 14, 14, 8))
-    means = np.asarray(jn.drop_block(key, x, rate, 7)).mean((1, 2, 3))
+    y = jn.drop_block(key, x, rate, 7, share_channels=share)
+    means = np.asarray(y).mean((1, 2, 3))
     np.testing.assert_allclose(means[means > 0], 1, rtol=1e-5)
     assert (means > 0).sum() > 32
 

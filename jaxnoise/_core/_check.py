@@ -284,3 +284,13 @@ def mask(function: str, value: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
             f"{array.shape}."
         )
     return array
+
+
+def flag(function: str, name: str, value: Any) -> bool:
+    """True or False, and nothing that is only as good as one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(
+            f"{function}: {name} must be True or False when the function is traced, "
+            f"got {_shown.shown(value)}."
+        )
+    return bool(value)

@@ -127,3 +127,4 @@ class DropBlock(NoiseLayer):
     batch_dims: int = 1
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+    share_channels: bool = False

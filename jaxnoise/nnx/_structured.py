@@ -154,8 +154,10 @@ class DropBlock(NoiseLayer):
         *,
         channel_axis: int = -1,
         batch_dims: int = 1,
+        share_channels: bool = False,
         **options: Unpack[Options],
     ):
         self.rate, self.block_size = rate, block_size
         self.channel_axis, self.batch_dims = channel_axis, batch_dims
+        self.share_channels = share_channels
         super().__init__(**options)

@@ -45,6 +45,13 @@ _CHANNELS_LAST = {
     "layout": lambda rows, columns: (rows, 2, 2, columns),
     "units": lambda y: y[:, 0, 0, :],
 }
+_BLOCKS = {
+    "dropped": lambda rate: 0.0,
+    "shapes": ((2, 3, 4), (2, 4, 3, 4), (1, 3, 4, 5, 2)),
+    "layout": lambda rows, columns: (rows, 8, 7, columns),
+    "splits_rows": False,
+    "exact": False,
+}
 
 
 # salt 2 with probability 1/4, else pepper -1: their mean and their variance
@@ -132,13 +139,16 @@ CASES = (
     Case(
         "drop_block",
         lambda key, x, amount: jn.drop_block(key, x, amount, 3),
-        dropped=lambda rate: 0.0,
-        shapes=((2, 3, 4), (2, 4, 3, 4), (1, 3, 4, 5, 2)),
-        layout=lambda rows, columns: (rows, 8, 7, columns),
+        **_BLOCKS,
         units=lambda y: y[:, 4, 3, :],
-        splits_rows=False,
-        exact=False,
         covers=("drop_block",),
+    ),
+    Case(
+        "drop_block, share_channels",
+        lambda key, x, amount: jn.drop_block(key, x, amount, 3, share_channels=True),
+        **_BLOCKS,
+        units=lambda y: y[:, 4, 3, :1],
+        per_row=True,
     ),
     Case("alpha_dropout", jn.alpha_dropout, **_ALPHA, covers=("alpha_dropout",)),
     Case(

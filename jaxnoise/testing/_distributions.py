@@ -157,6 +157,7 @@ def _real_gaussian(rate: float, draws: int) -> Law:
 
 EXACT: dict[str, Callable[[float, int], Law]] = {
     "drop_block": _drop_block,
+    "drop_block, share_channels": _drop_block,
     "real_gaussian_dropout": _real_gaussian,
     "salt_and_pepper": _salt_and_pepper,
     "poisson_noise": _poisson,

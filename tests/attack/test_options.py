@@ -151,6 +151,10 @@ OPTIONS = {
     ),
     "drop_path batch_dims": (with_x(jn.drop_path, 0.5), between(0, 3)),
     "drop_block block_size": (with_x(jn.drop_block, 0.5), between(1, 3)),
+    "drop_block share_channels": (
+        with_x(jn.drop_block, 0.5, 2),
+        lambda value: isinstance(value, bool),
+    ),
     "salt_and_pepper low": (with_x(jn.salt_and_pepper, 0.5), is_finite),
     "salt_and_pepper salt_vs_pepper": (with_x(jn.salt_and_pepper, 0.5), is_share),
     "salt_and_pepper broadcast_dims": (with_x(jn.salt_and_pepper, 0.5), is_dims),
