@@ -25,7 +25,7 @@ from meshes import (
 )
 
 import jaxnoise.linen as jnn
-from jaxnoise.linen._wrapper import Wrapper
+from jaxnoise._flax._wrapper import WrapperLayer
 from jaxnoise.testing._hlo import collectives, words
 
 pytestmark = pytest.mark.mesh
@@ -123,7 +123,7 @@ def test_masks_where_they_are_asked_for(masks_on_one_device):
         found = {}
         for name, cell in chosen_cells().items():
             places = {"input_sharding": of_input, "state_sharding": of_state}
-            if isinstance(cell, Wrapper):
+            if isinstance(cell, WrapperLayer):
                 del places["state_sharding"]
             step = (BATCH, WIDTH)
             found[name] = cell.sample_noise(jax.random.key(0), step, STEPS, **places)

@@ -19,7 +19,6 @@ from jax.typing import ArrayLike
 from jaxnoise import recurrent
 from jaxnoise._core import _integers
 from jaxnoise.linen._noise_layer import deterministic_from
-from jaxnoise.linen._wrapper import split
 from jaxnoise.recurrent._cell_layer import CellLayer, rates
 
 Activation = Callable[..., Any]
@@ -64,16 +63,6 @@ class NoiseCell(CellLayer, nn.RNNCellBase, kw_only=True):
         cell: Any = self
         shape = (*input_shape[:-1], cell.features)
         return cell.carry_init(rng, shape, cell.param_dtype)
-
-    @nn.nowrap
-    def split_noise(
-        self, noise: recurrent.Noise, input_shape: tuple[int, ...], num_steps: int
-    ) -> tuple[recurrent.Noise, recurrent.Noise]:
-        """The masks that all steps share, and those with time in front."""
-        rank = len(input_shape)
-        by_gate = rank if self.tied else rank + 1
-        ranks = recurrent.Noise(by_gate, by_gate, *[rank] * 6)._replace(weight=3)
-        return split(type(self).__name__, noise, ranks, num_steps)
 
 
 class _Dense(nn.Module):

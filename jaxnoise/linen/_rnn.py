@@ -1,20 +1,21 @@
 """The layer that runs a cell over a sequence, with noise drawn once and outside."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
 
-from jaxnoise._core import _arrays, _sharding
+from jaxnoise._core import _arrays
+from jaxnoise._flax._wrapper import drawn, expected
 from jaxnoise.linen._cells import NoiseCell
 from jaxnoise.linen._noise_layer import is_deterministic
-from jaxnoise.linen._wrapper import check_cell, deterministic_of, drawn, expected
+from jaxnoise.linen._wrapper import check_cell, deterministic_of
 from jaxnoise.recurrent._cell_layer import has_noise
-from jaxnoise.recurrent._time_layout import of_step, over_time, where
+from jaxnoise.recurrent._steps import scanned
+from jaxnoise.recurrent._time_layout import beside, of_step, over_time
 
 _LIFTED = {
     "variable_axes": FrozenDict(),
@@ -105,7 +106,7 @@ class RNN(nn.RNN):
             if carry is None:
                 key = jax.random.key(0) if init_key is None else init_key
                 carry = self.cell.initialize_carry(key, xs.shape[1:])
-                carry = _beside(carry, xs, xs.ndim - 1 - self.cell.num_feature_axes)
+                carry = beside(carry, xs, xs.ndim - 1 - self.cell.num_feature_axes)
             chosen = self._noise_or_key(deterministic, rng, noise)
             return self._run(carry, xs, *chosen, lengths)
 
@@ -159,25 +160,9 @@ class RNN(nn.RNN):
 
     @nn.nowrap
     def _lifted_scan(self, carry, xs, noise, lengths):
-        """A scan over any cell; the last valid carry is picked up on the way."""
-        steps = xs.shape[0]
-        fixed = stepped = None
-        if noise is not None:
-            fixed, stepped = self.cell.split_noise(noise, xs.shape[1:], steps)
-
-        def body(cell, carry, inputs, fixed):
-            (state, last), (x, masks, time) = carry, inputs
-            if noise is None:
-                new, y = cell(state, x)
-            else:
-                new, y = cell(state, x, merge(fixed, masks))
-            if lengths is not None:
-                last = where(time < lengths, new, last)
-            return (new, last), y
-
         axes: Any = (0, nn.broadcast)
-        scan = nn.scan(
-            body,
+        lift = functools.partial(
+            nn.scan,
             in_axes=axes,
             unroll=self.unroll,
             variable_axes=self.variable_axes,
@@ -185,29 +170,4 @@ class RNN(nn.RNN):
             variable_carry=self.variable_carry,
             split_rngs=self.split_rngs,
         )
-        last = None if lengths is None else carry
-        times = jnp.arange(steps, dtype=np.int32)
-        (state, last), ys = scan(self.cell, (carry, last), (xs, stepped, times), fixed)
-        return (state if lengths is None else last), ys
-
-
-def _beside(carry, xs, batch):
-    """On an explicit mesh, the rows of the carry where those of the steps are."""
-    step = of_step(jax.typeof(xs).sharding)
-    if step is None:
-        return carry
-
-    def move(leaf):
-        return jax.sharding.reshard(leaf, _sharding.by_rows(step, batch, leaf.ndim))
-
-    return jax.tree.map(move, carry)
-
-
-def merge(fixed: Any, stepped: Any) -> Any:
-    """The noise of a step, from what all steps share and what is its own."""
-    return jax.tree.map(
-        lambda mask, other: mask if other is None else other,
-        fixed,
-        stepped,
-        is_leaf=lambda node: node is None,
-    )
+        return scanned(lift, self.cell, carry, xs, noise, lengths)

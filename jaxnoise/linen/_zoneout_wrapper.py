@@ -1,32 +1,12 @@
-"""Zoneout around any cell of flax: of the state that is passed on."""
+"""Zoneout around any cell of `flax.linen`."""
 
-from typing import Any, NamedTuple
-
-import flax.linen as nn
-import jax
 from jax.typing import ArrayLike
 
-from jaxnoise import recurrent
-from jaxnoise._core import _check, _sharding
-from jaxnoise.linen._wrapper import Wrapper, call, carry_shapes, expected
-from jaxnoise.recurrent._cell_layer import rates, without_noise
-from jaxnoise.recurrent._masks import mix
-from jaxnoise.recurrent._noise import OutSharding, sample_mask
+from jaxnoise._flax._zoneout_wrapper import ZoneoutWrapperLayer
+from jaxnoise.linen._wrapper import Wrapper
 
 
-class ZoneoutNoise(NamedTuple):
-    """Masks of a `ZoneoutWrapper`: how much of the new state is taken.
-
-    They have the shape of the state, and time in front; `inner` is the noise of the
-    wrapped cell, if that has any.
-    """
-
-    zoneout_hidden: Any = None
-    zoneout_cell: Any = None
-    inner: Any = None
-
-
-class ZoneoutWrapper(Wrapper):
+class ZoneoutWrapper(ZoneoutWrapperLayer, Wrapper):
     """Zoneout around any cell: units of the state stay as they were at random.
 
     Law: c = u_c c~ + (1 - u_c) c_before, h = u_h h~ + (1 - u_h) h_before, with
@@ -54,93 +34,9 @@ class ZoneoutWrapper(Wrapper):
     activations, ICLR 2017, https://arxiv.org/abs/1606.01305.
     """
 
-    noise_type = ZoneoutNoise
-
     zoneout_hidden: ArrayLike = 0.0
     zoneout_cell: ArrayLike = 0.0
     deterministic: bool | None = None
 
-    def __call__(
-        self,
-        carry: Any,
-        inputs: jax.Array,
-        noise: ZoneoutNoise | None = None,
-        deterministic: bool | None = None,
-    ) -> tuple[Any, Any]:
-        """The carry after a step, and the output.
-
-        Args:
-          carry: that of the wrapped cell.
-          inputs: the input of the step.
-          noise: masks from `sample_noise` without num_steps. May be left out if the
-            rates, also those of the wrapped cell, are 0, or the wrapper deterministic.
-          deterministic: True for no noise, where none is passed.
-
-        Raises:
-          ValueError: no noise, a rate that is not 0, and deterministic is not True.
-        """
-        masks: Any = noise
-        if noise is None:
-            masks = without_noise(self, self.deterministic_from(deterministic))
-        new, y = call(self.cell, carry, inputs, masks.inner)
-        if not isinstance(new, tuple):
-            hidden = mix(new, carry, masks.zoneout_hidden)
-            return hidden, hidden if y is new else y
-        (c, h), (old_c, old_h) = new, carry
-        hidden = mix(h, old_h, masks.zoneout_hidden)
-        output = hidden if y is h else y
-        return (mix(c, old_c, masks.zoneout_cell), hidden), output
-
-    @nn.nowrap
-    def expected_noise(self) -> ZoneoutNoise:
-        """What takes the place of noise in evaluation: the expectation of zoneout."""
-        amounts: Any = rates(self)
-        masks = recurrent.expected_noise(**amounts)
-        inner = expected(self.cell)
-        return ZoneoutNoise(masks.zoneout_hidden, masks.zoneout_cell, inner)
-
-    @nn.nowrap
-    def sample_noise(
-        self,
-        key: jax.Array,
-        input_shape: tuple[int, ...],
-        num_steps: int | None = None,
-        *,
-        input_sharding: OutSharding = None,
-    ) -> ZoneoutNoise:
-        """Draw the masks of a sequence, or without `num_steps` those of one step.
-
-        Args:
-          key: PRNG key, consumed.
-          input_shape: shape (*batch, *features) of the input of one step.
-          num_steps: length of the sequence.
-          input_sharding: on an explicit mesh, that of the input of one step; the masks
-            of the state and of the output have its rows.
-        """
-        key = _check.key("ZoneoutWrapper", key)
-        amounts = rates(self)
-        steps = () if num_steps is None else (num_steps,)
-        batch = len(input_shape) - self.num_feature_axes
-        of_input = self._checked(input_sharding, input_shape)
-        carry = carry_shapes(self, input_shape)
-        parts: Any = carry if isinstance(carry, tuple) else (None, carry)
-        if len(parts) != 2 or (
-            parts[0] is None and not _check.known(amounts["zoneout_cell"], 0)
-        ):
-            raise ValueError(
-                f"ZoneoutWrapper: zoneout_cell must be 0 unless the carry is (c, h), "
-                f"got {self.zoneout_cell} for {type(self.cell).__name__}."
-            )
-        masks = {}
-        names = ("zoneout_cell", "zoneout_hidden")
-        for place, (name, part) in enumerate(zip(names, parts, strict=True)):
-            if not _check.known(amounts[name], 0):
-                shape = (*steps, *part.shape)
-                of = _sharding.by_rows(of_input, batch, part.ndim)
-                sharding = _sharding.aligned(of, part.shape, shape)
-                fold = jax.random.fold_in(key, place)
-                masks[name] = sample_mask(
-                    fold, amounts[name], shape, sharding, scaled=False
-                )
-        inner = self._sample_inner(key, input_shape, num_steps, of_input)
-        return ZoneoutNoise(**masks, inner=inner)
+    # flax wraps the methods that a module has itself, not those of a plain class
+    __call__ = ZoneoutWrapperLayer.__call__

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jaxnoise._core import _check, _precision
-from jaxnoise.recurrent import _noise, _scan
+from jaxnoise.recurrent import _noise, _scan, _steps
 
 RATES = (
     "input_rate",
@@ -181,6 +181,15 @@ class CellLayer:
             input_sharding=input_sharding,
             state_sharding=state_sharding,
         )
+
+    def split_noise(
+        self: Any, noise: _noise.Noise, input_shape: tuple[int, ...], num_steps: int
+    ) -> tuple[_noise.Noise, _noise.Noise]:
+        """The masks that all steps share, and those with time in front."""
+        rank = len(input_shape)
+        by_gate = rank if self.tied else rank + 1
+        ranks = _noise.Noise(by_gate, by_gate, *[rank] * 6)._replace(weight=3)
+        return _steps.split(type(self).__name__, noise, ranks, num_steps)
 
     def expected_noise(self: Any) -> _noise.Noise:
         """What takes the place of noise in evaluation: the expectation of zoneout."""

@@ -53,6 +53,18 @@ def of_step(sharding: NamedSharding) -> _sharding.Sharding:
     return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
 
 
+def beside(carry: Any, xs: jax.Array, batch: int) -> Any:
+    """On an explicit mesh, the rows of the carry where those of the steps are."""
+    step = of_step(jax.typeof(xs).sharding)
+    if step is None:
+        return carry
+
+    def move(leaf):
+        return jax.sharding.reshard(leaf, _sharding.by_rows(step, batch, leaf.ndim))
+
+    return jax.tree.map(move, carry)
+
+
 def where(chosen: jax.Array, new: Any, old: Any) -> Any:
     """Rows of the arrays of `new` where they are chosen, else those of `old`."""
 
