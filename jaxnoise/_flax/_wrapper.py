@@ -95,6 +95,16 @@ def check_cell(name: str, cell: Any, is_cell: bool, such_as: str, mend: str = ""
         raise TypeError(f"{name}: cell must be a {such_as}, got {kind}.{mend}")
 
 
+def check_noise(name: str, cell: Any, noise: Any):
+    """Refuse noise for a cell that has none."""
+    if not hasattr(type(cell), "sample_noise"):
+        raise TypeError(
+            f"{name}: noise must be None for {type(cell).__name__}, which has no "
+            f"noise, got {type(noise).__name__}. Wrap the cell in a DropoutWrapper or "
+            f"ZoneoutWrapper."
+        )
+
+
 def order(name: str) -> str:
     """The mend where a wrapper is around something else than a cell."""
     return (

@@ -9,7 +9,7 @@ from flax.core.frozen_dict import FrozenDict
 from flax.typing import PRNGKey
 
 from jaxnoise._core import _arrays
-from jaxnoise._flax._wrapper import drawn, expected
+from jaxnoise._flax._wrapper import check_noise, drawn, expected
 from jaxnoise.linen._cells import NoiseCell
 from jaxnoise.linen._noise_layer import is_deterministic
 from jaxnoise.linen._wrapper import check_cell, deterministic_of
@@ -126,12 +126,7 @@ class RNN(nn.RNN):
     def _noise_or_key(self, deterministic, rng, noise):
         """The noise that is given, or the key to draw it from; None for the other."""
         if noise is not None:
-            if not hasattr(type(self.cell), "sample_noise"):
-                raise TypeError(
-                    f"RNN: noise must be None for {type(self.cell).__name__}, which "
-                    f"has no noise, got {type(noise).__name__}. Wrap the cell in a "
-                    f"DropoutWrapper or ZoneoutWrapper."
-                )
+            check_noise("RNN", self.cell, noise)
             return noise, None
         if not has_noise(self.cell):
             return expected(self.cell), None

@@ -1,4 +1,4 @@
-"""LSTM and GRU cells of `flax.nnx` with the noises of `jaxnoise.recurrent`.
+"""LSTM, GRU and simple cells of `flax.nnx` with the noises of `jaxnoise.recurrent`.
 
 Parameters have the names, shapes and initial values of the cells of the same name in
 flax. Noise is a value that a cell is called with.
@@ -14,14 +14,14 @@ from jax.typing import ArrayLike
 
 from jaxnoise import recurrent
 from jaxnoise._core import _integers
+from jaxnoise.nnx._noise_layer import Switched
 from jaxnoise.nnx._signature import ConstructorSignature
 from jaxnoise.recurrent._cell_layer import RATES, CellLayer, rates
 
 
-class CellOptions(TypedDict, total=False):
-    """What the cells of flax take beside their widths and their rngs."""
+class SimpleOptions(TypedDict, total=False):
+    """What every cell of flax takes beside its widths and its rngs."""
 
-    gate_fn: Callable[..., Any]
     activation_fn: Callable[..., Any]
     kernel_init: Initializer
     recurrent_kernel_init: Initializer
@@ -36,24 +36,18 @@ class CellOptions(TypedDict, total=False):
     bias_metadata: Mapping[str, Any]
 
 
-class NoiseCell(CellLayer):
+class CellOptions(SimpleOptions, total=False):
+    """What the cells with gates take."""
+
+    gate_fn: Callable[..., Any]
+
+
+class NoiseCell(CellLayer, Switched):
     """What the cells have in common, in front of a cell of flax."""
 
     __signature__ = ConstructorSignature()
     _features_name = "hidden_features"
     runner = "jaxnoise.nnx.RNN"
-
-    def set_view(self, deterministic: bool | None = None):
-        """Class method used by `nnx.view`.
-
-        Args:
-          deterministic: if True, switches the noise off.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
-
-    def deterministic_from(self: Any, at_call: bool | None) -> bool | None:
-        return self.deterministic if at_call is None else at_call
 
     def _widths(self, in_features: int, hidden_features: int) -> tuple[int, int]:
         """Both as they are, checked before flax prints them at length."""
@@ -61,6 +55,13 @@ class NoiseCell(CellLayer):
         _integers.count(name, "in_features", in_features)
         _integers.count(name, "hidden_features", hidden_features)
         return in_features, hidden_features
+
+    def _dense_weights(self: Any, inputs: jax.Array) -> recurrent.Weights:
+        """Those of a cell with a dense layer for the input, and one for h."""
+        kernels = self.dense_i.kernel[...], self.dense_h.kernel[...]
+        arrays = (inputs, *kernels, self.dense_i.bias[...])
+        _, *arrays = self.promote_dtype(arrays, dtype=self.dtype)
+        return recurrent.Weights(*arrays)
 
     def _keep(self, arguments):
         """Keep those arguments of a constructor, its `locals()`, that are of noise."""
@@ -190,8 +191,62 @@ class GRUCell(NoiseCell, nnx.GRUCell):
 
     def weights(self, inputs: jax.Array) -> recurrent.Weights:
         """The parameters as `jaxnoise.recurrent` takes them."""
-        assert self.dense_i.bias is not None
-        kernels = self.dense_i.kernel[...], self.dense_h.kernel[...]
-        arrays = (inputs, *kernels, self.dense_i.bias[...])
-        _, *arrays = self.promote_dtype(arrays, dtype=self.dtype)
-        return recurrent.Weights(*arrays)
+        return self._dense_weights(inputs)
+
+
+class SimpleCell(NoiseCell, nnx.SimpleCell):
+    """`flax.nnx.SimpleCell` with noise: the same parameters, for `jaxnoise.nnx.RNN`.
+
+    Law: that of `jaxnoise.recurrent.simple`; the carry is h.
+
+    Args:
+      in_features, hidden_features: widths of the input and of the state.
+      residual: whether h is added to the preactivation, as in flax.
+      input_rate, recurrent_rate, zoneout_hidden, weight_rate, output_rate, per_step,
+        batch_shared, bits: as in `jaxnoise.recurrent.sample_noise`.
+      deterministic: True for no noise, where none is passed; `model.eval()` and
+        `nnx.view` set it. Otherwise a call without noise of a cell with a rate that is
+        not 0 is a ValueError.
+      rngs: where the parameters take their keys from.
+      **options: the others of `flax.nnx.SimpleCell`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnoise.nnx as jnx
+      >>> from flax import nnx
+      >>> rngs = nnx.Rngs(0, dropout=1)
+      >>> cell = jnx.SimpleCell(3, 16, zoneout_hidden=0.1, rngs=rngs)
+      >>> jnx.RNN(cell, rngs=rngs)(jnp.ones((2, 7, 3))).shape
+      (2, 7, 16)
+
+    Reference: Elman, Finding structure in time, Cognitive Science 14, 1990.
+    """
+
+    gates = 1
+    functions = (recurrent.simple, recurrent.simple_step)
+    tied = True
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        residual: bool = False,
+        input_rate: ArrayLike = 0.0,
+        recurrent_rate: ArrayLike = 0.0,
+        zoneout_hidden: ArrayLike = 0.0,
+        weight_rate: ArrayLike = 0.0,
+        output_rate: ArrayLike = 0.0,
+        per_step: bool = False,
+        batch_shared: bool = False,
+        bits: int = 32,
+        deterministic: bool | None = False,
+        rngs: nnx.Rngs,
+        **options: Unpack[SimpleOptions],
+    ):
+        sizes = self._widths(in_features, hidden_features)
+        nnx.SimpleCell.__init__(self, *sizes, residual=residual, rngs=rngs, **options)
+        self._keep(locals())
+
+    def weights(self, inputs: jax.Array) -> recurrent.Weights:
+        """The parameters as `jaxnoise.recurrent` takes them."""
+        return self._dense_weights(inputs)

@@ -28,7 +28,29 @@ class Options(TypedDict, total=False):
     rngs: nnx.Rngs | nnx.RngStream | None
 
 
-class KeyedLayer(nnx.Module):
+class Switched:
+    """What `deterministic` switches off: by the constructor, a view or a call.
+
+    A child sets the attribute, and stands in front of a class of `flax.nnx`.
+    """
+
+    deterministic: bool | None
+
+    def set_view(self, deterministic: bool | None = None):
+        """Class method used by `nnx.view`.
+
+        Args:
+          deterministic: if True, switches the noise off.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def deterministic_from(self, at_call: bool | None) -> bool | None:
+        """The switch of a call, or else the layer's own."""
+        return self.deterministic if at_call is None else at_call
+
+
+class KeyedLayer(Switched, nnx.Module):
     """Base of what draws in `nnx`: whether it is deterministic, and where keys are.
 
     A child sets its amounts, and then calls `super().__init__(**options)`.
@@ -57,15 +79,6 @@ class KeyedLayer(nnx.Module):
         self.rng_collection = rng_collection
         # a stream of its own: calls of this layer do not advance the caller's
         self.rngs = nnx.data(None) if rngs is None else rngs.fork()
-
-    def set_view(self, deterministic: bool | None = None):
-        """Class method used by `nnx.view`.
-
-        Args:
-          deterministic: if True, switches the noise off.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
 
     def _key(self, rngs: Source | None) -> jax.Array:
         return key_from(self, self.rngs if rngs is None else rngs)

@@ -6,12 +6,20 @@ from typing import Any, TypedDict, Unpack
 import jax
 from flax import nnx
 
-from jaxnoise import recurrent
 from jaxnoise._core import _arrays
-from jaxnoise.nnx._noise_layer import checked_source, is_deterministic, key_from
+from jaxnoise._flax._wrapper import check_noise, drawn, expected
+from jaxnoise.nnx._cells import NoiseCell
+from jaxnoise.nnx._noise_layer import (
+    Switched,
+    checked_source,
+    is_deterministic,
+    key_from,
+)
 from jaxnoise.nnx._signature import ConstructorSignature
+from jaxnoise.nnx._wrapper import check_cell
 from jaxnoise.recurrent._cell_layer import has_noise
-from jaxnoise.recurrent._time_layout import over_time
+from jaxnoise.recurrent._steps import scanned
+from jaxnoise.recurrent._time_layout import beside, of_step, over_time
 
 # none of the numbers that the places of the noise fold into the same key
 _CARRY = 0x6361_7272
@@ -29,13 +37,16 @@ class RNNOptions(TypedDict, total=False):
     broadcast_rngs: nnx.filterlib.Filter
 
 
-class RNN(nnx.RNN):
-    """`flax.nnx.RNN` with noise for the cells of this package.
+class RNN(Switched, nnx.RNN):
+    """`flax.nnx.RNN` with noise: the same arguments and outputs.
 
+    Takes the cells of this package, any `flax.nnx.RNNCellBase`, and wrappers of them.
     The noise of a sequence is drawn before its first step by `cell.sample_noise`, or
-    given. Other cells run as in `flax.nnx.RNN`. With the cells of this package
-    `seq_lengths` may be 0, for which the carry is the initial one, and have any number
-    of batch dims.
+    given.
+
+    Unlike `flax.nnx.RNN`: `seq_lengths` may be 0, for which the carry is the initial
+    one, and have any number of batch dims. Lengths above the number of steps are an
+    error where they are known.
 
     Args:
       cell: the cell.
@@ -72,11 +83,7 @@ class RNN(nnx.RNN):
         forward_mode: bool = False,
         **options: Unpack[RNNOptions],
     ):
-        if not hasattr(cell, "initialize_carry"):
-            raise TypeError(
-                f"RNN: cell must be a cell, such as jaxnoise.nnx.LSTMCell(3, 16, "
-                f"rngs=rngs), got a value of {type(cell)}."
-            )
+        check_cell("RNN", cell)
         carry_rngs = rngs
         if isinstance(rngs, nnx.Rngs) and not _has_stream(rngs, "carry"):
             carry_rngs = True
@@ -88,15 +95,6 @@ class RNN(nnx.RNN):
         self.noise_rngs = nnx.data(None)
         if isinstance(rngs, nnx.Rngs) and _has_stream(rngs, rng_collection):
             self.noise_rngs = rngs[rng_collection].fork()
-
-    def set_view(self, deterministic: bool | None = None):
-        """Class method used by `nnx.view`.
-
-        Args:
-          deterministic: if True, switches the noise off.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
 
     def __call__(
         self,
@@ -110,12 +108,12 @@ class RNN(nnx.RNN):
         keep_order: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
         deterministic: bool | None = None,
-        noise: recurrent.Noise | None = None,
+        noise: Any = None,
     ) -> Any:
         """Run the cell over `inputs`.
 
         Args:
-          inputs: (*batch, time, features), or (time, *batch, features) if time_major.
+          inputs: (*batch, time, *features), or (time, *batch, *features) if time_major.
           initial_carry, return_carry, time_major, reverse, keep_order: as in
             `flax.nnx.RNN`.
           seq_lengths: integers (*batch) from 0 to time: where each sequence ends.
@@ -132,47 +130,85 @@ class RNN(nnx.RNN):
             of range, a noisy cell without rngs or with deterministic None.
           TypeError: noise for a cell without noise, or rngs is something else.
         """
-        flags: dict[str, Any] = {
-            "seq_lengths": seq_lengths,
-            "time_major": self.time_major if time_major is None else time_major,
-            "reverse": self.reverse if reverse is None else reverse,
-            "keep_order": self.keep_order if keep_order is None else keep_order,
-        }
-        wanted = self.return_carry if return_carry is None else return_carry
         cell: Any = self.cell
         rngs = checked_source(self, rngs)
         inputs = _arrays.array("RNN", "inputs", inputs)
-        if not hasattr(cell, "sample_noise"):
-            if noise is not None:
-                raise TypeError(
-                    f"RNN: noise must be None for {type(cell).__name__}, which has no "
-                    f"noise, got {type(noise).__name__}."
-                )
-            carry = initial_carry
-            if carry is None:
-                features = inputs.ndim - cell.num_feature_axes
-                time = 0 if flags["time_major"] else features - 1
-                shape = (*inputs.shape[:time], *inputs.shape[time + 1 :])
-                carry = self._initial_carry(shape, rngs)
-            flags |= {"return_carry": wanted}
-            return super().__call__(inputs, initial_carry=carry, **flags)
 
         def run(xs, lengths):
             carry = initial_carry
             if carry is None:
                 carry = self._initial_carry(xs.shape[1:], rngs)
-            options = {"unroll": self.unroll, "forward_mode": self.forward_mode}
-            if noise is None and has_noise(cell):
-                off = deterministic is None and cell.deterministic
-                if off or is_deterministic(self, deterministic):
-                    options |= {"deterministic": True}
-                else:
-                    own = self.noise_rngs if rngs is None else rngs
-                    options |= {"key": key_from(self, own)}
-            return cell.run(carry, xs, noise, seq_lengths=lengths, **options)
+                carry = beside(carry, xs, xs.ndim - 1 - cell.num_feature_axes)
+            chosen = self._noise_or_key(deterministic, rngs, noise)
+            return self._run(carry, xs, *chosen, lengths)
 
-        carry, ys = over_time(run, inputs, feature_dims=1, **flags)
+        carry, ys = over_time(
+            run,
+            inputs,
+            feature_dims=cell.num_feature_axes,
+            seq_lengths=seq_lengths,
+            time_major=self.time_major if time_major is None else time_major,
+            reverse=self.reverse if reverse is None else reverse,
+            keep_order=self.keep_order if keep_order is None else keep_order,
+        )
+        wanted = self.return_carry if return_carry is None else return_carry
         return (carry, ys) if wanted else ys
+
+    def _noise_or_key(self, deterministic, rngs, noise):
+        """The noise that is given, or the key to draw it from; None for the other."""
+        cell: Any = self.cell
+        if noise is not None:
+            check_noise("RNN", cell, noise)
+            return noise, None
+        if not has_noise(cell):
+            return expected(cell), None
+        off = deterministic is None and cell.deterministic
+        if off or is_deterministic(self, deterministic):
+            return expected(cell), None
+        return None, key_from(self, self.noise_rngs if rngs is None else rngs)
+
+    def _run(self, carry, xs, noise, key, lengths):
+        cell: Any = self.cell
+        if isinstance(cell, NoiseCell):
+            return cell.run(
+                carry,
+                xs,
+                noise,
+                key=key,
+                seq_lengths=lengths,
+                unroll=self.unroll,
+                forward_mode=self.forward_mode,
+            )
+        if key is not None:
+            steps, *shape = xs.shape
+            of_input = of_step(jax.typeof(xs).sharding)
+            noise = drawn(cell, key, tuple(shape), steps, of_input)
+        return self._lifted_scan(carry, xs, noise, lengths)
+
+    def _lifted_scan(self, carry, xs, noise, lengths):
+        # a copy made in this trace, since flax scans no other: so what has parameters
+        # alone may be closed over, as in a `jax.vmap` over keys
+        graph, params, others = nnx.split(self.cell, nnx.Param, ...)
+        cell = nnx.merge(graph, params, others, copy=True)
+        # the scan of `flax.nnx.RNN`: one part of its state has a value for each step
+        broadcast = nnx.All(nnx.RngState, self.broadcast_rngs)
+        axes = nnx.StateAxes({broadcast: None, **self.state_axes})
+
+        def lift(body):
+            scan = nnx.compat.scan(
+                body,
+                in_axes=(axes, nnx.Carry, 0, None),
+                out_axes=(nnx.Carry, 0),
+                unroll=self.unroll,
+            )
+            only = self.broadcast_rngs
+            return nnx.split_rngs(splits=1, only=only, squeeze=True)(scan)
+
+        found = scanned(lift, cell, carry, xs, noise, lengths)
+        state = nnx.state(cell, nnx.All(nnx.Variable, nnx.Not(nnx.Param)))
+        if jax.tree.leaves(state):
+            nnx.update(self.cell, state)
+        return found
 
     def _initial_carry(self, input_shape, rngs):
         """The carry before the first step, which takes a key only if it needs one.
