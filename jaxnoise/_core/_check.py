@@ -24,7 +24,8 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 def known(amount: Any, value: float) -> bool:
     """Whether an amount is known, and is `value`."""
-    return not isinstance(amount, Tracer) and bool(amount == value)
+    # a float, since == of an array is traced where anything is
+    return not isinstance(amount, Tracer) and float(amount) == value
 
 
 def key(function: str, value: Any, *, name: str = "key") -> jax.Array:
