@@ -324,6 +324,19 @@ def test_an_amount_has_the_range_of_the_noise():
         jn.gaussian_noise(jax.random.key(0), X, 1e39)
 
 
+def test_an_amount_that_is_an_array_is_known_in_a_trace():
+    """As the rate of a layer may be, which is called under `jax.jit`."""
+    arrays = (jnp.float32(0.5), np.float32(0.5), np.array(0.5))
+
+    @jax.jit
+    def known(rate):
+        found = [(_check.known(a, 0.5), _check.known(a, 0)) for a in arrays]
+        assert found == [(True, False)] * 3
+        return _check.known(rate, 0.5)
+
+    assert not known(0.5)
+
+
 @pytest.mark.parametrize("number", [0, -1, float("inf"), float("nan")])
 def test_what_must_be_positive_and_finite(number):
     with pytest.raises(ValueError, match="f: a must be finite and above 0, got"):

@@ -40,6 +40,7 @@ SEQUENCES = (
     "SimpleCell, all per step",
     "DropoutWrapper",
     "ZoneoutWrapper",
+    "nnx.DropoutWrapper",
 )
 
 

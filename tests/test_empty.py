@@ -23,7 +23,8 @@ DENSE = {
     "flipout_dense": lambda key, x, w: learned.flipout_dense(key, x, w, w),
 }
 SEQUENCES = ("LSTMCell, all untied, per step", "DropoutWrapper", "ZoneoutWrapper")
-SEQUENCES += ("nnx.GRUCell, all per sequence",)
+SEQUENCES += ("nnx.GRUCell, all per sequence", "nnx.SimpleCell, all per step")
+SEQUENCES += ("nnx.DropoutWrapper", "nnx.ZoneoutWrapper")
 FAMILIES = {
     "functions": (catalogue.functions, (0, 6, 5, 8)),
     "linen": (lambda: catalogue.layers("linen"), (0, 6, 5, 8)),

@@ -26,7 +26,20 @@ LINEN = {
         jnn.GRUCell(4, **RATE), **o
     ),
 }
-NNX = {"LSTMCell": jnx.LSTMCell, "GRUCell": jnx.GRUCell}
+NNX = {
+    "LSTMCell": lambda **o: jnx.LSTMCell(3, 4, **RATE, **o),
+    "GRUCell": lambda **o: jnx.GRUCell(3, 4, **RATE, **o),
+    "SimpleCell": lambda **o: jnx.SimpleCell(3, 4, **RATE, **o),
+    "DropoutWrapper": lambda rngs, **o: jnx.DropoutWrapper(
+        nnx.LSTMCell(3, 4, rngs=rngs), 0.9, **o
+    ),
+    "wrapper of a wrapper": lambda rngs, **o: jnx.DropoutWrapper(
+        jnx.ZoneoutWrapper(nnx.GRUCell(3, 4, rngs=rngs), 0.9), **o
+    ),
+    "wrapper of a noisy cell": lambda rngs, **o: jnx.ZoneoutWrapper(
+        jnx.GRUCell(3, 4, **RATE, rngs=rngs), **o
+    ),
+}
 LINEN_CELLS = pytest.mark.parametrize("make", LINEN.values(), ids=LINEN)
 NNX_CELLS = pytest.mark.parametrize("make", NNX.values(), ids=NNX)
 
@@ -42,6 +55,11 @@ def variables_of(cell):
 def linen_message(cell):
     name = type(cell).__name__
     return rf"^{name}: noise is missing.*jaxnoise\.linen\.RNN.*noise="
+
+
+def nnx_message(cell):
+    name = type(cell).__name__
+    return rf"^{name}: noise is missing.*jaxnoise\.nnx\.RNN.*noise="
 
 
 @LINEN_CELLS
@@ -165,8 +183,8 @@ def test_what_is_told_to_a_cell_inside_a_wrapper():
 @NNX_CELLS
 def test_an_nnx_cell_in_the_rnn_of_flax(make):
     x, rngs = inputs(), nnx.Rngs(0)
-    cell = make(3, 4, **RATE, rngs=rngs)
-    message = rf"^{make.__name__}: noise is missing.*jaxnoise\.nnx\.RNN.*noise="
+    cell = make(rngs=rngs)
+    message = nnx_message(cell)
     with pytest.raises(ValueError, match=message):
         nnx.RNN(cell, rngs=rngs)(x)
     rnn = nnx.RNN(cell, rngs=rngs)
@@ -178,19 +196,21 @@ def test_an_nnx_cell_in_the_rnn_of_flax(make):
         rnn(x)
     off = nnx.view(rnn, deterministic=True)
     np.testing.assert_allclose(off(x), expected, rtol=1e-6, atol=1e-7)
-    told = nnx.RNN(make(3, 4, **RATE, deterministic=True, rngs=rngs), rngs=rngs)
+    told = nnx.RNN(make(deterministic=True, rngs=rngs), rngs=rngs)
     assert told(x).shape == (2, 5, 4)
 
 
 @NNX_CELLS
 def test_an_nnx_cell_called_by_hand(make):
     x, rngs = inputs()[:, 0], nnx.Rngs(0)
-    cell = make(3, 4, **RATE, rngs=rngs)
+    cell = make(rngs=rngs)
     carry = cell.initialize_carry(x.shape, rngs)
-    message = rf"^{make.__name__}: noise is missing.*jaxnoise\.nnx\.RNN.*noise="
-    for call in (cell, lambda *a: cell.run(carry, inputs().swapaxes(0, 1))):
+    message = nnx_message(cell)
+    with pytest.raises(ValueError, match=message):
+        cell(carry, x)
+    if hasattr(cell, "run"):
         with pytest.raises(ValueError, match=message):
-            call(carry, x)
+            cell.run(carry, inputs().swapaxes(0, 1))
     _, plain = cell(carry, x, deterministic=True)
     noise = cell.sample_noise(jax.random.key(1), x.shape)
     assert (cell(carry, x, noise)[1] != plain).any()
@@ -220,3 +240,11 @@ def test_what_is_no_cell():
                 wrapper(bad)
     with pytest.raises(TypeError, match=r"got a value of .*RNN.*RNN\(DropoutWrapper"):
         jnn.RNN(jnn.DropoutWrapper(jnn.RNN(nn.LSTMCell(4)), 0.5))
+    rnn = jnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0)))
+    for bad in (10, jnx.LSTMCell, jnn.LSTMCell(4), rnn):
+        for made in (jnx.DropoutWrapper, jnx.ZoneoutWrapper, jnx.RNN):
+            message = rf"^{made.__name__}: cell must be a flax\.nnx\.RNNCellBase"
+            with pytest.raises(TypeError, match=message):
+                made(bad)
+    with pytest.raises(TypeError, match=r"got a value of .*RNN.*RNN\(ZoneoutWrapper"):
+        jnx.ZoneoutWrapper(rnn, 0.5)

@@ -13,9 +13,12 @@ from jaxnoise import mc
 
 pytestmark = pytest.mark.recurrent
 
-BOTH = pytest.mark.parametrize(
-    "cells", [(nnx.LSTMCell, jnx.LSTMCell), (nnx.GRUCell, jnx.GRUCell)], ids="lg"
-)
+PAIRS = [
+    (nnx.LSTMCell, jnx.LSTMCell),
+    (nnx.GRUCell, jnx.GRUCell),
+    (nnx.SimpleCell, jnx.SimpleCell),
+]
+CELLS = pytest.mark.parametrize("cells", PAIRS, ids="lgs")
 
 
 def inputs():
@@ -30,7 +33,7 @@ def equal(a, b, tolerance=0.0):
     )
 
 
-@BOTH
+@CELLS
 def test_parameters_and_outputs_are_those_of_flax(cells):
     x = inputs()
     theirs, ours = (
@@ -52,10 +55,11 @@ def test_parameters_and_outputs_are_those_of_flax(cells):
     equal(h, jnp.zeros((3, 5)))
 
 
-@BOTH
+@CELLS
 def test_noise_follows_rngs_eval_and_views(cells):
     x, rngs = inputs(), nnx.Rngs(0, dropout=1)
-    cell = cells[1](4, 5, input_rate=0.5, recurrent_rate=0.3, tied=False, rngs=rngs)
+    untied = {} if cells[1] is jnx.SimpleCell else {"tied": False}
+    cell = cells[1](4, 5, input_rate=0.5, recurrent_rate=0.3, **untied, rngs=rngs)
     rnn = jnx.RNN(cell, rngs=rngs)
     assert (rnn(x) != rnn(x)).any()
     key = jax.random.key(7)
@@ -71,6 +75,17 @@ def test_noise_follows_rngs_eval_and_views(cells):
     assert (compiled(rnn, x) != compiled(rnn, x)).any()
     gradient = nnx.grad(lambda rnn: (rnn(x) ** 2).sum())(rnn)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_residual_cell_is_that_of_flax():
+    x = inputs()
+    theirs, ours = (
+        rnn(cell(4, 5, residual=True, rngs=nnx.Rngs(0)))
+        for rnn, cell in ((nnx.RNN, nnx.SimpleCell), (jnx.RNN, jnx.SimpleCell))
+    )
+    equal(ours(x), theirs(x), 3e-7)
+    ours.cell.residual = False
+    assert (ours(x) != theirs(x)).any()
 
 
 def test_zoneout_takes_its_expectation():
@@ -94,6 +109,11 @@ def test_other_cells_run_as_in_flax():
     x = inputs()
     cell = nnx.SimpleCell(4, 5, rngs=nnx.Rngs(0))
     equal(jnx.RNN(cell)(x), nnx.RNN(cell)(x))
+    none, lengths = jnp.zeros(3, int), jnp.array([[1, 6, 4]])
+    carry, _ = jnx.RNN(cell, return_carry=True)(x, seq_lengths=none)
+    equal(carry, jnp.zeros((3, 5)))
+    cut, y = jnx.RNN(cell, return_carry=True)(x[None], seq_lengths=lengths)
+    equal(cut[0], jnp.stack([y[0, 0, 0], y[0, 1, 5], y[0, 2, 3]]))
     with pytest.raises(TypeError, match="has no noise"):
         jnx.RNN(cell)(x, noise=jnx.LSTMCell(4, 5, rngs=nnx.Rngs(0)).expected_noise())
 
@@ -111,7 +131,7 @@ def test_errors():
         jnx.RNN(cell)(x, rngs="key")
 
 
-@BOTH
+@CELLS
 def test_the_initial_carry_takes_a_key_only_if_it_needs_one(cells):
     """One of zeros does not: so a layer is a function of the key that it is given."""
     x, key = inputs(), jax.random.key(7)
@@ -124,12 +144,10 @@ def test_the_initial_carry_takes_a_key_only_if_it_needs_one(cells):
     plain = jax.jit(lambda x: rnn(x, deterministic=True))(x)
     equal(rnn(x, deterministic=True), plain, 1e-6)
     assert rnn.rngs.count[...] == count
-    # a cell of flax is scanned by flax, which wants it made in the trace
-    graph, state = nnx.split(jnx.RNN(nnx.SimpleCell(4, 5, rngs=rngs), rngs=rngs))
-    other = mc.predict(
-        lambda k: nnx.merge(graph, state, copy=True)(x, rngs=k), jax.random.key(8), 2
-    )
-    equal(other[0], other[1])
+    # so is one of a cell of flax
+    other = jnx.RNN(nnx.SimpleCell(4, 5, rngs=rngs), rngs=rngs)
+    samples = mc.predict(lambda k: other(x, rngs=k), jax.random.key(8), 2)
+    equal(samples[0], samples[1])
 
 
 def test_no_stream_named_carry_is_needed():
@@ -154,13 +172,7 @@ def test_a_random_initial_carry_follows_the_key(make):
     cell = make(4, 5, carry_init=init, rngs=rngs, **rates)
     rnn = jnx.RNN(cell, rngs=rngs)
     assert (rnn(x, deterministic=True) != rnn(x, deterministic=True)).any()
-    graph, state = nnx.split(rnn)
-
-    def run(rngs):
-        return nnx.merge(graph, state, copy=True)(x, deterministic=True, rngs=rngs)
-
-    if make is jnx.LSTMCell:  # not scanned by flax: a closure over it will do
-        run = functools.partial(rnn, x, deterministic=True)
+    run = functools.partial(rnn, x, deterministic=True)
     samples = jax.vmap(lambda key: run(rngs=key))(jax.random.split(jax.random.key(3)))
     assert samples.std(0).min() > 0
     equal(run(rngs=jax.random.split(jax.random.key(3))[1]), samples[1], 1e-6)

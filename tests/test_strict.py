@@ -50,6 +50,20 @@ def test_layers(name, dtype):
             assert (found.shape, found.dtype) == (x.shape, x.dtype)
 
 
+def test_a_wrapper_in_nnx():
+    cell = jnx.SimpleCell(3, 8, recurrent_rate=0.5, rngs=nnx.Rngs(0))
+    rnn = jnx.RNN(jnx.ZoneoutWrapper(jnx.DropoutWrapper(cell, 0.5), 0.2))
+    graph, state = nnx.split(rnn)
+
+    def loss(state, x):
+        return nnx.merge(graph, state)(x, rngs=jax.random.key(1)).sum()
+
+    with strict():
+        x = jax.ShapeDtypeStruct((2, 5, 3), "float32")
+        found = jax.eval_shape(jax.grad(loss, argnums=1), state, x)
+    assert found.shape == x.shape
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_recurrent_layers(name):
     cell = getattr(jnn, name)(8, recurrent_rate=0.5)

@@ -59,13 +59,24 @@ def nnx_layers():
         found[name] = make, SEQUENCE
     found["ConcreteDropout"] = jnx.ConcreteDropout, SEQUENCE
     found["Embed"] = functools.partial(jnx.Embed, IDS, 4, rate=0.3), WORDS
-    for kind in (jnx.LSTMCell, jnx.GRUCell):
-        found[f"RNN of {kind.__name__}"] = functools.partial(nnx_rnn, kind), SEQUENCE
+    cells = {
+        "LSTMCell": functools.partial(jnx.LSTMCell, 3, 4, **RATES),
+        "GRUCell": functools.partial(jnx.GRUCell, 3, 4, **RATES),
+        "SimpleCell": functools.partial(jnx.SimpleCell, 3, 4, **RATES),
+        "DropoutWrapper": lambda rngs: jnx.DropoutWrapper(
+            nnx.GRUCell(3, 4, rngs=rngs), 0.3
+        ),
+        "wrappers": lambda rngs: jnx.DropoutWrapper(
+            jnx.ZoneoutWrapper(jnx.LSTMCell(3, 4, **RATES, rngs=rngs), 0.3), 0.3
+        ),
+    }
+    for name, cell in cells.items():
+        found[f"RNN of {name}"] = functools.partial(nnx_rnn, cell), SEQUENCE
     return found
 
 
-def nnx_rnn(kind, rngs):
-    return jnx.RNN(kind(3, 4, **RATES, rngs=rngs), rngs=rngs)
+def nnx_rnn(cell, rngs):
+    return jnx.RNN(cell(rngs=rngs), rngs=rngs)
 
 
 LINEN, NNX = linen_layers(), nnx_layers()

@@ -190,16 +190,19 @@ class RNN(Switched, nnx.RNN):
         # alone may be closed over, as in a `jax.vmap` over keys
         graph, params, others = nnx.split(self.cell, nnx.Param, ...)
         cell = nnx.merge(graph, params, others, copy=True)
-        # the scan of `flax.nnx.RNN`: one part of its state has a value for each step
+        # axes and streams are those of `flax.nnx.RNN`
         broadcast = nnx.All(nnx.RngState, self.broadcast_rngs)
         axes = nnx.StateAxes({broadcast: None, **self.state_axes})
 
         def lift(body):
-            scan = nnx.compat.scan(
+            scan = nnx.scan(
                 body,
                 in_axes=(axes, nnx.Carry, 0, None),
                 out_axes=(nnx.Carry, 0),
                 unroll=self.unroll,
+                # as in flax.nnx.RNN: what a cell changes in itself comes back
+                graph=True,
+                graph_updates=True,
             )
             only = self.broadcast_rngs
             return nnx.split_rngs(splits=1, only=only, squeeze=True)(scan)

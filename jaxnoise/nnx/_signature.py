@@ -23,7 +23,8 @@ def _of_constructor(kind: type) -> inspect.Signature:
     constructors = [vars(k)["__init__"] for k in kind.__mro__ if "__init__" in vars(k)]
     own, *inherited = map(inspect.signature, constructors)
     _, *parameters = own.parameters.values()
-    if not parameters or not typing.get_args(parameters[-1].annotation):
+    passed_on = parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
+    if not passed_on or not typing.get_args(parameters[-1].annotation):
         return inspect.Signature(parameters)
     options = typing.get_args(parameters.pop().annotation)[0]
     for name in options.__annotations__:

@@ -104,7 +104,8 @@ def of_nnx(make, /, inputs, key, **options):
 
 
 def in_nnx_rnn(make, /, inputs, key, **options):
-    return jnx.RNN(make(**options, rngs=nnx.Rngs(0)))(inputs, rngs=key)
+    rngs = {} if "cell" in options else {"rngs": nnx.Rngs(0)}
+    return jnx.RNN(make(**options, **rngs))(inputs, rngs=key)
 
 
 def replaced_in_linen(make, /, inputs, key, **options):
@@ -120,6 +121,7 @@ def replaced_in_nnx(make, /, inputs, key, **options):
 
 DENSE_OF = {"linen": {"features": 4}, "nnx": {"in_features": 4, "out_features": 4}}
 CELL_OF = {"linen": {"features": 4}, "nnx": {"in_features": 4, "hidden_features": 4}}
+WRAPPED = {"linen": nn.GRUCell(4), "nnx": nnx.GRUCell(4, 4, rngs=nnx.Rngs(0))}
 TABLE = {"num_embeddings": 7, "features": 4, "inputs": GOOD["ids"]}
 
 
@@ -140,13 +142,12 @@ def wide() -> Iterator[tuple[str, Call]]:
             yield row(api, name, of, **DENSE_OF[short], **rate)
         yield row(api, "ConcreteDropout", of)
         yield row(api, "Embed", of, **TABLE)
-        for name in ("LSTMCell", "GRUCell"):
+        for name in ("LSTMCell", "GRUCell", "SimpleCell"):
             yield row(api, name, inside, **CELL_OF[short])
+        for name in ("DropoutWrapper", "ZoneoutWrapper"):
+            yield row(api, name, inside, cell=WRAPPED[short])
         replaced = replaced_in_linen if api is jnn else replaced_in_nnx
         yield row(api, "replace_dropout", replaced, fn_or_layer=api.Dropout)
-    yield row(jnn, "SimpleCell", in_linen_rnn, features=4)
-    for name in ("DropoutWrapper", "ZoneoutWrapper"):
-        yield row(jnn, name, in_linen_rnn, cell=nn.GRUCell(4))
     yield row(jnn, "RNN", of_linen, cell=jnn.LSTMCell(4, input_rate=0.3))
     cell = jnx.LSTMCell(4, 4, input_rate=0.3, rngs=nnx.Rngs(0))
     yield row(jnx, "RNN", of_nnx, cell=cell)

@@ -85,6 +85,10 @@ SHARING = {
     "untied, per step": {"tied": False, "per_step": True},
     "batch shared": {"batch_shared": True},
 }
+OF_WRAPPERS: dict[str, dict[str, Any]] = {
+    "DropoutWrapper": {"input_rate": 0.3, "state_rate": 0.2, "output_rate": 0.1},
+    "ZoneoutWrapper": {"zoneout_hidden": 0.2, "zoneout_cell": 0.3},
+}
 FEATURES = 16
 
 
@@ -232,9 +236,7 @@ def cells() -> dict[str, Any]:
 
 def wrappers() -> dict[str, Any]:
     """Unbound wrappers around cells of flax."""
-    dropout: dict[str, Any]
-    dropout = {"input_rate": 0.3, "state_rate": 0.2, "output_rate": 0.1}
-    zoneout: dict[str, Any] = {"zoneout_hidden": 0.2, "zoneout_cell": 0.3}
+    dropout, zoneout = OF_WRAPPERS["DropoutWrapper"], OF_WRAPPERS["ZoneoutWrapper"]
     lstm = functools.partial(nn.OptimizedLSTMCell, FEATURES)
     variational = jnn.DropoutWrapper(lstm(), **dropout, variational=True)
     return {
@@ -252,7 +254,11 @@ def sequences(width: int, names: Sequence[str]) -> dict[str, Parametric]:
             found[name] = linen(jnn.RNN(made[name]), x)
             continue
         cell, _, sharing = name.removeprefix("nnx.").partition(", all ")
-        options = rates(cell, PLACES, sharing)
-        layer = getattr(jnx, cell)(width, FEATURES, **options, rngs=nnx.Rngs(0))
+        if cell.endswith("Wrapper"):
+            lstm = nnx.OptimizedLSTMCell(width, FEATURES, rngs=nnx.Rngs(0))
+            layer = getattr(jnx, cell)(lstm, *OF_WRAPPERS[cell].values())
+        else:
+            options = rates(cell, PLACES, sharing)
+            layer = getattr(jnx, cell)(width, FEATURES, **options, rngs=nnx.Rngs(0))
         found[name] = nnx_layer(jnx.RNN(layer))
     return found

@@ -20,7 +20,12 @@ def right(rngs: nnx.Rngs) -> list[nnx.Module]:
     zeros = nnx.initializers.zeros_init()
     lstm = jnx.LSTMCell(3, 4, input_rate=0.1, tied=False, bias_init=zeros, rngs=rngs)
     gru = jnx.GRUCell(3, 4, zoneout_hidden=0.1, gate_fn=jnp.tanh, rngs=rngs)
+    simple = jnx.SimpleCell(3, 4, residual=True, dtype=None, rngs=rngs)
+    zoneout = jnx.ZoneoutWrapper(nnx.OptimizedLSTMCell(3, 4, rngs=rngs), 0.1)
+    wrapped = jnx.DropoutWrapper(simple, 0.1, variational=True, bits=8)
     return [
+        jnx.RNN(wrapped, rngs=rngs),
+        jnx.RNN(jnx.DropoutWrapper(zoneout, output_rate=0.1), rngs=rngs),
         jnx.RNN(lstm, time_major=True, unroll=2, deterministic=None, rngs=rngs),
         jnx.RNN(gru, return_carry=True, reverse=True, keep_order=True),
         jnx.Embed(5, 4, rate=0.1, embedding_init=zeros, rngs=rngs),
@@ -60,6 +65,8 @@ def wrong(rngs: nnx.Rngs) -> None:
     jnx.FlipoutDense(3, 4)  # pyright: ignore[reportCallIssue]
     lstm = jnx.LSTMCell(3, 4, tide=True, rngs=rngs)  # pyright: ignore[reportCallIssue]
     jnx.LSTMCell(3, 4, tied="no", rngs=rngs)  # pyright: ignore[reportArgumentType]
+    jnx.SimpleCell(3, 4, gate_fn=jnp.tanh, rngs=rngs)  # pyright: ignore[reportCallIssue]
+    jnx.DropoutWrapper(lstm, stat_rate=0.1)  # pyright: ignore[reportCallIssue]
     jnx.RNN(lstm, return_cary=True)  # pyright: ignore[reportCallIssue]
     jnx.RNN(lstm, unroll="all")  # pyright: ignore[reportArgumentType]
     jnx.Dropout(0.1, determinstic=True)  # pyright: ignore[reportCallIssue]
