@@ -172,8 +172,8 @@ def drop_block(
       block_size: side k of the blocks, from 1 (dropout) to the smallest spatial size.
       channel_axis: the dim of the channels; 1 for channels first.
       batch_dims: number of leading batch dims; 0 for a single example.
-      share_channels: True for the same blocks in all channels of an example, which
-        leaves nothing of the image where they are; False for blocks of its own in each.
+      share_channels: True for the same blocks in all channels of an example, so that no
+        channel shows what a block hides; False for other blocks in each channel.
 
     Returns:
       Array with the shape, dtype and sharding of x; an example is zero where all of it

@@ -94,8 +94,9 @@ class DropBlock(NoiseLayer):
     Law: y = x M size / sum(M), M = 0 on the union of the blocks, size and sum over the
     example. Blocks of size k start at seeds ~ Bernoulli(gamma), i.i.d. on the
     positions where a block fits whole, gamma = rate prod(n_d) / prod(k (n_d - k + 1))
-    over the spatial dims d. For constant x the mean over the example is x to rounding,
-    unless everything dropped. Position by position it is not: borders drop less.
+    over the spatial dims d. Each channel has seeds of its own, or all channels of an
+    example the same. For constant x the mean over the example is x to rounding, unless
+    everything dropped. Position by position it is not: borders drop less.
 
     Attributes:
       rate: nominal fraction dropped, in [0, 1]: 0 returns x. Blocks overlap, so less is
@@ -108,6 +109,9 @@ class DropBlock(NoiseLayer):
       deterministic: True for no noise. Here or at the call, not in both. Default: None.
       rng_collection: name of the stream of `rngs` that the key comes from. Default:
         'dropout'.
+      share_channels: True for the same blocks in all channels of an example, so that no
+        channel shows what a block hides; False for other blocks in each channel.
+        Default: False.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxnoise.linen as jnn

@@ -116,8 +116,9 @@ class DropBlock(NoiseLayer):
     Law: y = x M size / sum(M), M = 0 on the union of the blocks, size and sum over the
     example. Blocks of size k start at seeds ~ Bernoulli(gamma), i.i.d. on the
     positions where a block fits whole, gamma = rate prod(n_d) / prod(k (n_d - k + 1))
-    over the spatial dims d. For constant x the mean over the example is x to rounding,
-    unless everything dropped. Position by position it is not: borders drop less.
+    over the spatial dims d. Each channel has seeds of its own, or all channels of an
+    example the same. For constant x the mean over the example is x to rounding, unless
+    everything dropped. Position by position it is not: borders drop less.
 
     Args:
       rate: nominal fraction dropped, in [0, 1]: 0 returns x. Blocks overlap, so less is
@@ -127,6 +128,9 @@ class DropBlock(NoiseLayer):
       block_size: side k of the blocks, from 1 (dropout) to the smallest spatial size.
       channel_axis: the dim of the channels; 1 for channels first. Default: -1.
       batch_dims: number of leading batch dims; 0 for a single example. Default: 1.
+      share_channels: True for the same blocks in all channels of an example, so that no
+        channel shows what a block hides; False for other blocks in each channel.
+        Default: False.
       deterministic: True for no noise. The call may say otherwise; `model.train()`,
         `model.eval()` and `nnx.view` set it. Default: False.
       rng_collection: name of the stream of `rngs` that keys come from. Default:
