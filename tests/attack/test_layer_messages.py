@@ -121,7 +121,7 @@ def replaced_in_nnx(make, /, inputs, key, **options):
 
 DENSE_OF = {"linen": {"features": 4}, "nnx": {"in_features": 4, "out_features": 4}}
 CELL_OF = {"linen": {"features": 4}, "nnx": {"in_features": 4, "hidden_features": 4}}
-WRAPPED = {"linen": nn.GRUCell(4), "nnx": nnx.GRUCell(4, 4, rngs=nnx.Rngs(0))}
+WRAPPED = {"linen": nn.GRUCell(4), "nnx": jnx.GRUCell(4, 4, rngs=nnx.Rngs(0))}
 TABLE = {"num_embeddings": 7, "features": 4, "inputs": GOOD["ids"]}
 
 
