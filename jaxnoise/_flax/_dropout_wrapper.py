@@ -29,7 +29,7 @@ class DropoutNoise(NamedTuple):
 
 
 class DropoutWrapperLayer(WrapperLayer):
-    """What `DropoutWrapper` does, in linen and in nnx.
+    """The shared part of `DropoutWrapper`, in linen and in nnx.
 
     A child has the three rates, `variational`, `state_filter` and `bits`.
     """
@@ -62,7 +62,7 @@ class DropoutWrapperLayer(WrapperLayer):
         return _times(carry, masks.state), times(y, masks.output)
 
     def expected_noise(self: Any) -> DropoutNoise:
-        """What takes the place of noise in evaluation: that of the wrapped cell."""
+        """The noise of evaluation: that of the wrapped cell."""
         return DropoutNoise(inner=expected(self.cell))
 
     def sample_noise(

@@ -1,4 +1,4 @@
-"""What the wrappers of linen and of nnx around a cell have in common.
+"""The shared base of the wrappers around a cell, of linen and of nnx.
 
 A wrapper has no parameters but those of its cell, and none of its own noise reaches
 them.

@@ -25,7 +25,7 @@ class ZoneoutNoise(NamedTuple):
 
 
 class ZoneoutWrapperLayer(WrapperLayer):
-    """What `ZoneoutWrapper` does, in linen and in nnx: a child has its two rates."""
+    """The shared part of `ZoneoutWrapper`: a child has its two rates."""
 
     noise_type = ZoneoutNoise
 
@@ -61,7 +61,7 @@ class ZoneoutWrapperLayer(WrapperLayer):
         return (mix(c, old_c, masks.zoneout_cell), hidden), output
 
     def expected_noise(self: Any) -> ZoneoutNoise:
-        """What takes the place of noise in evaluation: the expectation of zoneout."""
+        """The noise of evaluation: the expectation of zoneout."""
         amounts: Any = rates(self)
         masks = recurrent.expected_noise(**amounts)
         inner = expected(self.cell)

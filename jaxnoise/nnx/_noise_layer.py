@@ -29,7 +29,7 @@ class Options(TypedDict, total=False):
 
 
 class Switched:
-    """What `deterministic` switches off: by the constructor, a view or a call.
+    """The switch `deterministic`: of a constructor, a view or a call.
 
     A child sets the attribute, and stands in front of a class of `flax.nnx`.
     """
