@@ -253,7 +253,7 @@ def _blocks(key, x, threshold, *, size, dims, batch, shared):
 
 
 def _scaled_by_example(batch, keep, x):
-    """What is kept of an example is scaled so that as much is there as before."""
+    """The kept elements of each example, scaled by its size over their number."""
     # counted in the mask, which has one channel where all share it
     example = tuple(range(batch, x.ndim))
     kept = keep.sum(example, dtype=np.int32, keepdims=True)

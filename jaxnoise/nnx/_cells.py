@@ -16,7 +16,7 @@ from jaxnoise import recurrent
 from jaxnoise._core import _integers
 from jaxnoise.nnx._noise_layer import Switched
 from jaxnoise.nnx._signature import ConstructorSignature
-from jaxnoise.recurrent._cell_layer import RATES, CellLayer, rates
+from jaxnoise.recurrent._cell_layer import CellLayer, rates
 
 
 class SimpleOptions(TypedDict, total=False):
@@ -43,7 +43,7 @@ class CellOptions(SimpleOptions, total=False):
 
 
 class NoiseCell(CellLayer, Switched):
-    """What the cells have in common, in front of a cell of flax."""
+    """Base of the cells, in front of a cell of flax."""
 
     __signature__ = ConstructorSignature()
     _features_name = "hidden_features"
@@ -63,12 +63,10 @@ class NoiseCell(CellLayer, Switched):
         _, *arrays = self.promote_dtype(arrays, dtype=self.dtype)
         return recurrent.Weights(*arrays)
 
-    def _keep(self, arguments):
-        """Keep those arguments of a constructor, its `locals()`, that are of noise."""
-        names = (*RATES, "tied", "per_step", "batch_shared", "bits", "deterministic")
-        for name, value in arguments.items():
-            if name in names:
-                setattr(self, name, value)
+    def _set_noise(self, **noise: Any):
+        """Set the rates and the options of noise; a bad rate is an error."""
+        for name, value in noise.items():
+            setattr(self, name, value)
         rates(self)
 
 
@@ -123,7 +121,21 @@ class LSTMCell(NoiseCell, nnx.LSTMCell):
     ):
         sizes = self._widths(in_features, hidden_features)
         nnx.LSTMCell.__init__(self, *sizes, rngs=rngs, **options)
-        self._keep(locals())
+        self._set_noise(
+            input_rate=input_rate,
+            recurrent_rate=recurrent_rate,
+            candidate_rate=candidate_rate,
+            cell_rate=cell_rate,
+            zoneout_hidden=zoneout_hidden,
+            zoneout_cell=zoneout_cell,
+            weight_rate=weight_rate,
+            output_rate=output_rate,
+            tied=tied,
+            per_step=per_step,
+            batch_shared=batch_shared,
+            bits=bits,
+            deterministic=deterministic,
+        )
 
     def weights(self, inputs: jax.Array) -> recurrent.Weights:
         """The parameters as `jaxnoise.recurrent` takes them."""
@@ -187,7 +199,19 @@ class GRUCell(NoiseCell, nnx.GRUCell):
     ):
         sizes = self._widths(in_features, hidden_features)
         nnx.GRUCell.__init__(self, *sizes, rngs=rngs, **options)
-        self._keep(locals())
+        self._set_noise(
+            input_rate=input_rate,
+            recurrent_rate=recurrent_rate,
+            candidate_rate=candidate_rate,
+            zoneout_hidden=zoneout_hidden,
+            weight_rate=weight_rate,
+            output_rate=output_rate,
+            tied=tied,
+            per_step=per_step,
+            batch_shared=batch_shared,
+            bits=bits,
+            deterministic=deterministic,
+        )
 
     def weights(self, inputs: jax.Array) -> recurrent.Weights:
         """The parameters as `jaxnoise.recurrent` takes them."""
@@ -245,7 +269,17 @@ class SimpleCell(NoiseCell, nnx.SimpleCell):
     ):
         sizes = self._widths(in_features, hidden_features)
         nnx.SimpleCell.__init__(self, *sizes, residual=residual, rngs=rngs, **options)
-        self._keep(locals())
+        self._set_noise(
+            input_rate=input_rate,
+            recurrent_rate=recurrent_rate,
+            zoneout_hidden=zoneout_hidden,
+            weight_rate=weight_rate,
+            output_rate=output_rate,
+            per_step=per_step,
+            batch_shared=batch_shared,
+            bits=bits,
+            deterministic=deterministic,
+        )
 
     def weights(self, inputs: jax.Array) -> recurrent.Weights:
         """The parameters as `jaxnoise.recurrent` takes them."""

@@ -20,7 +20,7 @@ from jaxnoise.nnx._noise_layer import KeyedLayer, Source, is_deterministic
 
 
 class DenseOptions(TypedDict, total=False):
-    """What every dense layer takes beside its widths, its amounts and its rngs."""
+    """Options of every dense layer: its parameters but widths, amounts and rngs."""
 
     use_bias: bool
     dtype: Dtype | None

@@ -15,7 +15,7 @@ from jaxnoise.nnx._noise_layer import KeyedLayer, Source, is_deterministic
 
 
 class EmbedOptions(TypedDict, total=False):
-    """What `flax.nnx.Embed` takes beside its sizes and its rngs."""
+    """Options of `flax.nnx.Embed`: its parameters but the sizes and rngs."""
 
     dtype: Dtype | None
     param_dtype: Dtype

@@ -66,7 +66,7 @@ class ConcreteDropout(NoiseLayer):
         return learned.concrete_dropout(key, x, logit_rate, self.temperature, **dims)
 
     def kl(self, kernel: nnx.Param | ArrayLike) -> jax.Array:
-        """What the rate costs, in nats, in front of a layer with this kernel.
+        """The cost of the rate, in nats, in front of a layer with this kernel.
 
         Args:
           kernel: the weights that the noisy units meet, (..., in, out).
@@ -121,7 +121,7 @@ class VariationalDense(DenseLayer):
         return learned.variational_dense(key, x, kernel, log_alpha, **self._options())
 
     def kl(self) -> jax.Array:
-        """What the noise costs, in nats."""
+        """The cost of the noise, in nats."""
         kl = learned.variational_kl(self.log_alpha[...])
         return kl.sum() * (self.in_features * self.out_features // kl.size)
 
@@ -192,7 +192,7 @@ class SparseVariationalDense(NormalDense):
         return _dense.dense(x, pruned, bias, self.precision)
 
     def kl(self) -> jax.Array:
-        """What the noise costs, in nats."""
+        """The cost of the noise, in nats."""
         kernel, log_variance = self.kernel[...], self.log_variance[...]
         log_alpha = learned.sparse_log_alpha(kernel, log_variance)
         return learned.variational_kl(log_alpha).sum()
@@ -244,7 +244,7 @@ class FlipoutDense(NormalDense):
         return learned.flipout_dense(key, x, kernel, stddev, **self._options())
 
     def kl(self) -> jax.Array:
-        """What the noise costs, in nats."""
+        """The cost of the noise, in nats."""
         kernel, log_variance = self.kernel[...], self.log_variance[...]
         return learned.gaussian_kl(kernel, log_variance, self.prior_stddev).sum()
 

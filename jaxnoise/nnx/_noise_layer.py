@@ -21,7 +21,7 @@ Source = nnx.Rngs | nnx.RngStream | jax.Array
 
 
 class Options(TypedDict, total=False):
-    """What every layer takes beside its amounts and the options of its function."""
+    """Options of every layer: how it is switched off, and where its keys come from."""
 
     deterministic: bool | None
     rng_collection: str
@@ -145,7 +145,7 @@ def is_deterministic(layer: Any, at_call: bool | None) -> bool:
 
 
 def checked_source(layer: Any, rngs: Any) -> Source | None:
-    """What keys may be taken from, as it was passed to the call."""
+    """The source of keys that was passed to the call."""
     if isinstance(rngs, Source | None):
         return rngs
     raise TypeError(

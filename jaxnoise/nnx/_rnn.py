@@ -26,7 +26,7 @@ _CARRY = 0x6361_7272
 
 
 class RNNOptions(TypedDict, total=False):
-    """What `flax.nnx.RNN` takes beside its cell and its rngs."""
+    """Options of `flax.nnx.RNN`: its parameters but the cell and rngs."""
 
     time_major: bool
     return_carry: bool

@@ -1,4 +1,4 @@
-"""What `inspect.signature`, `help` and notebooks show of a layer.
+"""The signature of a layer, for `inspect.signature`, `help` and notebooks.
 
 Of any class of `flax.nnx` they would show (*args, **kwargs), the call of its metaclass,
 and of a constructor that hands `**options` on, no more than that. Type checkers need

@@ -66,7 +66,7 @@ def without_noise(cell: Any, deterministic: bool | None) -> Any:
 
 
 class CellLayer:
-    """What the cells of linen and of nnx have in common, in front of their own base.
+    """Base of the cells of linen and of nnx, in front of their own base.
 
     A child has its rates and the options of its functions as attributes. It says how
     many `gates` it has, which `functions` run a sequence and a step, which attribute
@@ -192,7 +192,7 @@ class CellLayer:
         return _steps.split(type(self).__name__, noise, ranks, num_steps)
 
     def expected_noise(self: Any) -> _noise.Noise:
-        """What takes the place of noise in evaluation: the expectation of zoneout."""
+        """The noise of evaluation: the expectation of zoneout."""
         zoneout = {
             name: rate
             for name, rate in _given_rates(self).items()
