@@ -1,0 +1,10 @@
+"""
+Dropout
+=======
+
+Test.
+"""
+
+import jaxnoise as jn
+
+jn.dropout
