@@ -32,6 +32,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "api_pages",
     "laws_pages",
+    "results_pages",
 ]
 exclude_patterns = ["_build", "README.md", "gallery/*.md5", "**/*.ipynb", "noises/*"]
 default_role = "py:obj"
@@ -58,6 +59,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(DOCS / "_build" / "cells")
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 # what a user calls; other methods are flax's, or for classes that inherit
 _METHODS = {"__call__", "sample_noise", "expected_noise", "initialize_carry"}
 _METHODS |= {"kl", "sparsity", "broken"}
+_IN_DROPOUT = {"dropout_mask", "apply_mask"}
 # names of arguments that are described together, on more than one line
 _LIST = r"\w+,(?: \w+,)*\n(?: +\w+,(?: \w+,)*\n)* +\w+(?:, \w+)*:"
 
@@ -35,7 +36,7 @@ class Entries(SphinxDirective):
             lines += [f"   * - :py:obj:`~{module}.{name}`", f"     - {what}"]
         lines += [""]
         for name in names:
-            lines += _entry(f"{module}.{name}") + [""]
+            lines += [*_entry(f"{module}.{name}"), ""]
         container = nodes.container()
         container.document = self.state.document
         text = StringList(lines, source=self.get_source_info()[0])
@@ -52,7 +53,7 @@ def _entry(name: str) -> list[str]:
             "   :inherited-members:",
             "   :special-members: __call__",
         ]
-    if inspect.isroutine(value) or callable(value) and hasattr(value, "__wrapped__"):
+    if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
         return [f".. autofunction:: {name}"]
     module, _, short = name.rpartition(".")
     what = _escaped(public.first_sentence(value, name))
@@ -149,6 +150,10 @@ def covered(app, env):
     for name in public.names():
         if name not in entries:
             logger.warning("the public name %s has no entry in the reference", name)
+    for name in public.find("jaxnoise.__all__"):
+        page = f"gallery/plot_{name}"
+        if name not in _IN_DROPOUT and page not in env.found_docs:
+            logger.warning("the noise %s has no picture in the gallery", name)
     for name in public.MODULES:
         if name not in env.get_domain("py").modules:
             logger.warning("the public module %s has no page in the reference", name)

@@ -1,12 +1,17 @@
 """Tables of laws, of promises and of the noises, from the code."""
 
+import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import public
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.parsing import nested_parse_to_nodes
+
+ROOT = Path(__file__).parents[2]
 
 
 class Laws(SphinxDirective):
@@ -53,15 +58,33 @@ class Promises(SphinxDirective):
         return _parsed(self, lines)
 
 
-def _parsed(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
-    container = nodes.container()
-    container.document = directive.state.document
+class Examples(SphinxDirective):
+    """`.. examples::`: the programs in `examples/` that have a main, with their text."""
+
+    def run(self) -> list[nodes.Node]:
+        lines: list[str] = []
+        for path in sorted((ROOT / "examples").glob("*.py")):
+            source = path.read_text("utf-8")
+            self.env.note_dependency(str(path))
+            if '__name__ == "__main__"' not in source:
+                continue
+            text = ast.get_docstring(ast.parse(source)) or ""
+            lines += [path.name, "-" * len(path.name), "", "::", ""]
+            lines += [f"   {line}".rstrip() for line in text.splitlines()]
+            lines += ["", f".. dropdown:: {path.name}", ""]
+            lines += [f"   .. literalinclude:: /../examples/{path.name}", ""]
+        return _parsed(self, lines, sections=True)
+
+
+def _parsed(
+    directive: SphinxDirective, lines: list[str], sections: bool = False
+) -> list[nodes.Node]:
     text = StringList(lines, source=directive.get_source_info()[0])
-    directive.state.nested_parse(text, directive.content_offset, container)
-    return container.children
+    return nested_parse_to_nodes(directive.state, text, allow_section_headings=sections)
 
 
 def setup(app) -> dict[str, Any]:
     app.add_directive("laws", Laws)
     app.add_directive("promises", Promises)
+    app.add_directive("examples", Examples)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

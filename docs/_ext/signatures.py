@@ -117,7 +117,7 @@ def _as_written(owner: Any, name: str) -> str | None:
 
 @functools.cache
 def _defaults(value: Any) -> dict[str, str]:
-    """Text of the defaults in a function, or in the fields or constructor of a class."""
+    """Text of the defaults in a function, or in a class and its constructor."""
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(value)))
         (node,) = ast.parse(source).body
