@@ -70,6 +70,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"/_",
     "reference_url": {"jaxnoise": None},
+    "within_subsection_order": "FileNameSortKey",
+    "capture_repr": (),
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("jaxnoise",),
     "remove_config_comments": True,

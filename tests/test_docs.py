@@ -40,9 +40,8 @@ def runs(code: str) -> bool:
 
 
 @pytest.fixture
-def as_a_user(monkeypatch):
+def as_a_user():
     """JAX as it is by default, and pictures that nobody sees."""
-    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
     plt.switch_backend("agg")
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in SETTINGS.items():

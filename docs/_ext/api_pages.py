@@ -5,7 +5,7 @@ import inspect
 import re
 from typing import Any
 
-import public
+import public_names
 from docutils import nodes
 from docutils.statemachine import StringList
 from signatures import signature
@@ -32,7 +32,7 @@ class Entries(SphinxDirective):
         lines = [".. list-table::", "   :class: summary", "   :widths: 30 70", ""]
         for name in names:
             full = f"{module}.{name}"
-            what = _escaped(public.first_sentence(public.find(full), full))
+            what = _escaped(public_names.first_sentence(public_names.find(full), full))
             lines += [f"   * - :py:obj:`~{module}.{name}`", f"     - {what}"]
         lines += [""]
         for name in names:
@@ -45,7 +45,7 @@ class Entries(SphinxDirective):
 
 
 def _entry(name: str) -> list[str]:
-    value = public.find(name)
+    value = public_names.find(name)
     if inspect.isclass(value):
         return [
             f".. autoclass:: {name}",
@@ -56,7 +56,7 @@ def _entry(name: str) -> list[str]:
     if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
         return [f".. autofunction:: {name}"]
     module, _, short = name.rpartition(".")
-    what = _escaped(public.first_sentence(value, name))
+    what = _escaped(public_names.first_sentence(value, name))
     return [f".. py:data:: {short}", f"   :module: {module}", "", f"   {what}"]
 
 
@@ -147,14 +147,14 @@ def missing(app, env, node, contnode):
 def covered(app, env):
     """Every public name has an entry."""
     entries = env.get_domain("py").objects
-    for name in public.names():
+    for name in public_names.names():
         if name not in entries:
             logger.warning("the public name %s has no entry in the reference", name)
-    for name in public.find("jaxnoise.__all__"):
+    for name in public_names.find("jaxnoise.__all__"):
         page = f"gallery/plot_{name}"
         if name not in _IN_DROPOUT and page not in env.found_docs:
             logger.warning("the noise %s has no picture in the gallery", name)
-    for name in public.MODULES:
+    for name in public_names.MODULES:
         if name not in env.get_domain("py").modules:
             logger.warning("the public module %s has no page in the reference", name)
 

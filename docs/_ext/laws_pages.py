@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import public
+import public_names
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
@@ -30,12 +30,12 @@ class Laws(SphinxDirective):
 
 
 def _row(name: str) -> list[str]:
-    law = public.law(public.find(name))
+    law = public_names.law(public_names.find(name))
     if law is None:
         raise ValueError(f"{name} has no law in its docstring")
     mean, variance = (f"``{text}``" if text else "" for text in law[1:])
     return [
-        f"   * - :py:obj:`{public.call(name)} <{name}>`",
+        f"   * - :py:obj:`{public_names.call(name)} <{name}>`",
         "",
         f"       ``{law.rule}``",
         f"     - {mean}",
@@ -59,7 +59,7 @@ class Promises(SphinxDirective):
 
 
 class Examples(SphinxDirective):
-    """`.. examples::`: the programs in `examples/` that have a main, with their text."""
+    """`.. examples::`: the programs in `examples/`, with their text."""
 
     def run(self) -> list[nodes.Node]:
         lines: list[str] = []

@@ -87,18 +87,20 @@ def _of_notes(column: str) -> list[str]:
     return [f"{float(rows[name]):.2f}" for name in names]
 
 
+TABLES = {"cpu-times": cpu_times, "transformer-steps": transformer_steps}
+
+
 class Table(SphinxDirective):
     """`.. measured:: name`: one of the tables of this file."""
 
     required_arguments = 1
-    tables = {"cpu-times": cpu_times, "transformer-steps": transformer_steps}
 
     def run(self) -> list[nodes.Node]:
         for path in (RESULTS.glob("*.json"), [BENCHMARKS / "COMPILED.md"]):
             for file in path:
                 self.env.note_dependency(str(file))
         lines = [".. list-table::", "   :header-rows: 1", ""]
-        for row in self.tables[self.arguments[0]]():
+        for row in TABLES[self.arguments[0]]():
             for number, cell in enumerate(row):
                 text = cell.replace("`dropout`", ":py:obj:`~jaxnoise.dropout`")
                 text = text.replace(

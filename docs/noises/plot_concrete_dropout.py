@@ -12,7 +12,7 @@ the rate; the lower the temperature, the closer it is to a coin.
 
 import jax
 import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 from jaxnoise import learned
 

@@ -2,8 +2,8 @@
 Attention dropout
 =================
 
-Weights of attention are dropped after the softmax, or keys before it. Values that are the
-identity make the weights themselves the output, a row for each query.
+Weights of attention are dropped after the softmax, or keys before it. Values that are
+the identity make the weights themselves the output, a row for each query.
 
 .. laws:: jaxnoise
 
@@ -12,7 +12,7 @@ identity make the weights themselves the output, a row for each query.
 
 import jax
 import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 import jaxnoise as jn
 

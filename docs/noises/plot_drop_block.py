@@ -2,8 +2,8 @@
 DropBlock
 =========
 
-Square blocks of an activation map are dropped, here 7 x 7 positions, in each channel by
-itself. What is kept is scaled by how much that is.
+Square blocks of an activation map are dropped, here 12 x 12 positions, in each channel
+by itself. What is kept is scaled by how much that is.
 
 .. laws:: jaxnoise
 
@@ -11,12 +11,12 @@ itself. What is kept is scaled by how much that is.
 """
 
 import jax
-from pictures import features, show_maps
+from noise_pictures import features, show_maps
 
 import jaxnoise as jn
 
 key = jax.random.key(3)
-x = features()  # (1, 32, 32, 8): edges in eight directions
+x = features()  # (1, 64, 64, 4): edges in four directions
 
-y = jn.drop_block(key, x, 0.2, 7)
+y = jn.drop_block(key, x, 0.2, 12)
 show_maps(x, y)

@@ -12,7 +12,7 @@ of the matrices is one sample of a batch.
 
 import jax
 import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 import jaxnoise as jn
 

@@ -11,7 +11,7 @@ Single weights are dropped, in any pytree of parameters: the weight drop of AWD-
 
 import jax
 import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 from jaxnoise import tree
 

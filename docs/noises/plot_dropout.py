@@ -12,7 +12,7 @@ default noise for dense layers and for the branches of a transformer.
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

@@ -2,8 +2,8 @@
 Embedding dropout
 =================
 
-Whole rows of an embedding table are dropped, so a word is missing everywhere in the batch.
-Each row of the matrices is a word.
+Whole rows of an embedding table are dropped, so a word is missing everywhere in the
+batch. Each row of the matrices is a word.
 
 .. laws:: jaxnoise
 
@@ -11,8 +11,7 @@ Each row of the matrices is a word.
 """
 
 import jax
-import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 import jaxnoise as jn
 

@@ -10,12 +10,12 @@ Alpha dropout of whole channels, for convolutions with `jax.nn.selu`.
 """
 
 import jax
-from pictures import features, show_maps
+from noise_pictures import features, show_maps
 
 import jaxnoise as jn
 
 key = jax.random.key(3)
-x = features()  # (1, 32, 32, 8): edges in eight directions
+x = features()  # (1, 64, 64, 4): edges in four directions
 
 y = jn.feature_alpha_dropout(key, x, 0.3)
 show_maps(x, y)

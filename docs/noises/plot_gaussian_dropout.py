@@ -12,7 +12,7 @@ unit becomes exactly 0, and dark pixels stay dark.
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

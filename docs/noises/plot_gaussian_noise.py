@@ -11,7 +11,7 @@ A normal number is added to each unit. It is as strong in the dark as in the lig
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

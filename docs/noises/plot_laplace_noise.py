@@ -12,7 +12,7 @@ few are much larger.
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

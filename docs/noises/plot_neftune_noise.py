@@ -11,8 +11,7 @@ weaker the longer the sequence and the wider the embedding.
 """
 
 import jax
-import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 import jaxnoise as jn
 

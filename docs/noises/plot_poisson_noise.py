@@ -12,7 +12,7 @@ photons here. The noise is strongest in the light.
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

@@ -2,8 +2,8 @@
 Recurrent masks
 ===============
 
-The noise of a sequence is drawn before its first step. Here are the masks of an LSTM of 16
-units for one sentence of 24 steps: black is dropped.
+The noise of a sequence is drawn before its first step. Here are the masks of an LSTM of
+16 units for one sentence of 24 steps: dark is dropped.
 
 The masks of `recurrent_rate` are the same at all steps unless `per_step` is set, and
 zoneout is always drawn anew: see :doc:`/guides/recurrent`.
@@ -11,7 +11,7 @@ zoneout is always drawn anew: see :doc:`/guides/recurrent`.
 
 import jax
 import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 from jaxnoise import recurrent
 

@@ -2,8 +2,8 @@
 Randomised leaky ReLU
 =====================
 
-Where x is negative it is multiplied by a random slope between `lower` and `upper`; where it
-is positive it stays.
+Where x is negative it is multiplied by a random slope between `lower` and `upper`.
+Where it is positive it stays.
 
 .. laws:: jaxnoise
 
@@ -13,7 +13,7 @@ is positive it stays.
 import jax
 import jax.numpy as jnp
 from matplotlib import pyplot as plt
-from pictures import BLUE
+from noise_pictures import BLUE
 
 import jaxnoise as jn
 

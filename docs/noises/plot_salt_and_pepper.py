@@ -11,7 +11,7 @@ Units are replaced by the lowest or the highest value: dead and hot pixels.
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

@@ -11,7 +11,7 @@ Units are multiplied by 1 plus a normal number, as in radar and ultrasound image
 
 import jax
 import jax.numpy as jnp
-from pictures import photo, show
+from noise_pictures import photo, show
 
 import jaxnoise as jn
 

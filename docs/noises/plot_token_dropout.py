@@ -2,7 +2,7 @@
 Token dropout
 =============
 
-Ids of a text are replaced by the id of a mask. Here the mask is 0, the dark blue, and the
+Ids of a text are replaced by the id of a mask. Here the mask is 0, the darkest, and the
 last token of a sentence, 9, is protected.
 
 .. laws:: jaxnoise
@@ -11,8 +11,7 @@ last token of a sentence, 9, is protected.
 """
 
 import jax
-import jax.numpy as jnp
-from pictures import show_rows
+from noise_pictures import show_rows
 
 import jaxnoise as jn
 

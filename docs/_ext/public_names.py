@@ -9,7 +9,6 @@ import typing
 from typing import Any, NamedTuple
 
 from signatures import annotation
-from sphinx.pycode import ModuleAnalyzer
 
 MODULES = (
     *("jaxnoise", "jaxnoise.linen", "jaxnoise.nnx", "jaxnoise.recurrent"),
@@ -45,7 +44,8 @@ def law(function: Any) -> Law | None:
     if rule is None:
         return None
     moments = re.search(r"E\[\w\] = (.*?), Var\[\w\] = (.*?)\.(?: |$)", text)
-    return Law(rule[1].replace("`", ""), *(moments.groups() if moments else ("", "")))
+    text = re.sub(r"i\.i\.d$", "i.i.d.", rule[1].replace("`", ""))
+    return Law(text, *(moments.groups() if moments else ("", "")))
 
 
 def call(name: str) -> str:
@@ -66,6 +66,8 @@ def first_sentence(value: Any, name: str) -> str:
 
 def _comment(value: Any, name: str) -> str:
     """The string below a constant, wherever in jaxnoise it is defined."""
+    from sphinx.pycode import ModuleAnalyzer  # the tests have no Sphinx
+
     module, _, short = name.rpartition(".")
     for key in [key for key in sys.modules if key.startswith(module)]:
         if vars(sys.modules[key]).get(short) is value:
