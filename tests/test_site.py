@@ -90,7 +90,9 @@ def test_the_home_page(page, address):
     assert page.locator("article h1").inner_text().startswith("jaxnoise")
     assert pictures(page) and all(pictures(page))
     shown(page, "home")
-    box = page.get_by_text("Every function and layer").bounding_box()
+    card = page.get_by_text("Every function and layer")
+    card.scroll_into_view_if_needed()
+    box = card.bounding_box()
     page.mouse.click(box["x"] + 5, box["y"] + 5)  # a card is a link as a whole
     page.wait_for_url("**/api/index.html")
 
