@@ -49,7 +49,7 @@ python_maximum_signature_line_length = 70
 # autodoc shows defaults and types as `api_pages` writes them
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-napoleon_use_ivar = True
+napoleon_attr_annotations = False
 napoleon_use_rtype = False
 napoleon_numpy_docstring = False
 doctest_test_doctest_blocks = "default"

@@ -18,7 +18,7 @@ _METHODS = {"__call__", "sample_noise", "expected_noise", "initialize_carry"}
 _METHODS |= {"kl", "sparsity", "broken"}
 _IN_DROPOUT = {"dropout_mask", "apply_mask"}
 # names of arguments that are described together, on more than one line
-_LIST = r"\w+,(?: \w+,)*\n(?: +\w+,(?: \w+,)*\n)* +\w+(?:, \w+)*:"
+_LIST = r"\w+, ?[^\n:]*\n(?: [^\n:]*\n)* [^\n:]*:"
 
 
 class Entries(SphinxDirective):
@@ -88,10 +88,13 @@ def _common(module: str, name: str, function: Any) -> bool:
 def rewrite(app, what, name, value, options, lines):
     """Boxes for laws and sharp bits; stars, bars and the like are what they are."""
     found: list[str] = []
-    text = re.sub(rf"(?m)^( *){_LIST}", _on_one_line, "\n".join(lines))
+    text = re.sub(rf"(?m)^( +){_LIST}", _on_one_line, "\n".join(lines))
     for paragraph in re.split(r"\n(?:[ \t]*\n)+", text):
         head, _, rest = paragraph.partition(":")
-        if head == "Law" and rest:
+        if what == "class" and head == "Attributes":
+            # fields are what the constructor takes
+            found += ["", *_escaped(f"Args:{rest}").split("\n")]
+        elif head == "Law" and rest:
             found += _box("Law", "law", rest)
         elif head == "Sharp bits" and rest:
             text = rest.strip()
