@@ -1,6 +1,6 @@
 """What is the difference between Dropout, GaussianDropout, GaussianNoise and the rest?
 
-Sends the 5 x 2 array 0 ... 9 through every jaxnoise function with one key, prints what
+Sends the 5 x 2 array 0 ... 9 through the noises of jaxnoise with one key, prints what
 comes out beside the formula, the moments of the formula beside those of 20 000 draws,
 and draws all of it into one picture. Where Keras is installed, the layers that both
 have also run in Keras (JAX backend) with the same key; the largest difference is
@@ -10,7 +10,8 @@ printed in ulps, units in the last place. Without Keras it says so.
     python examples/compare_noise.py --seed 3 --out noise.png
 
 With `batch_dims=0` the array is one example of 5 positions and 2 channels; for drop
-path it is 5 samples.
+path it is 5 samples, and for embedding dropout a table of 5 words. Noises of ids, of
+attention and of negative numbers alone are in the gallery of the site.
 """
 
 import argparse
@@ -33,7 +34,7 @@ import jaxnoise as jn
 RATE, STDDEV = 0.3, 1.0
 UNIFORM, LAPLACE = 3**0.5, 0.5**0.5  # the scales that have the variance of STDDEV
 SHOWN = 5.0  # the input whose outputs the histograms show
-DRAWS, SCATTERED = 20_000, 60
+DRAWS, SCATTERED = 20_000, 40
 BLUE = "tab:blue"
 DOTS = {"color": BLUE, "alpha": 0.5, "markersize": 4, "markeredgewidth": 0}
 
@@ -72,10 +73,15 @@ class Variant(NamedTuple):
     note: str = ""
     one_example: bool = False
     keras: str = ""
+    high: float | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"batch_dims": 0} if self.one_example else {}
+        return options if self.high is None else options | {"high": self.high}
 
     def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
-        options = {"batch_dims": 0} if self.one_example else {}
-        return getattr(jn, self.name)(key, x, *self.amounts, **options)
+        return getattr(jn, self.name)(key, x, *self.amounts, **self.options)
 
     @property
     def text(self) -> str:
@@ -84,9 +90,18 @@ class Variant(NamedTuple):
     @property
     def call(self) -> str:
         amounts = ", ".join(f"{amount:.3g}" for amount in self.amounts)
-        options = ", batch_dims=0" if self.one_example else ""
+        options = "".join(f", {name}={v:g}" for name, v in self.options.items())
         return f"jn.{self.name}(key, x, {amounts}{options})"
 
+
+SPECKLED = Law("y = x (1 + s n)", lambda x: x, lambda x: RATE * x)
+COUNTED = Law("y = s c, c ~ Poisson(x / s)", lambda x: x, lambda x: x**0.5)
+# salt is 9 and pepper 0, as likely as each other: mean 4.5, variance 4.5^2
+SALTED = Law(
+    "y = 0 or 9 with probability r",
+    lambda x: (1 - RATE) * x + RATE * 4.5,
+    lambda x: (RATE * 4.5**2 + RATE * (1 - RATE) * (x - 4.5) ** 2) ** 0.5,
+)
 
 UNIT, CHANNEL = "one m for each unit", "one m for each channel"
 VARIANTS = (
@@ -101,6 +116,10 @@ VARIANTS = (
     Variant("uniform_noise", (UNIFORM,), ADDED._replace(text="y = x + s u")),
     Variant("laplace_noise", (LAPLACE,), ADDED._replace(text="y = x + s l")),
     Variant("real_gaussian_dropout", (RATE, STDDEV), ADDED_TO_SOME),
+    Variant("speckle_noise", (RATE,), SPECKLED, "s = r"),
+    Variant("poisson_noise", (1.0,), COUNTED, "s = 1"),
+    Variant("salt_and_pepper", (RATE,), SALTED, high=9.0),
+    Variant("embedding_dropout", (RATE,), DROPPED, "one m for each word"),
 )
 
 
@@ -183,8 +202,8 @@ def show(variant: Variant, seed: int, keras: Any) -> None:
 
 def draw_figure(seed: int, path: Path) -> None:
     """A cell for each variant: one draw, outputs against inputs, outputs at x = 5."""
-    figure = Figure((12.8, 9.6), layout="constrained")
-    cells = np.asarray(figure.subfigures(3, 4, wspace=0.02, hspace=0.03), object).flat
+    figure = Figure((12.8, 13.6), layout="constrained")
+    cells = np.asarray(figure.subfigures(4, 4, wspace=0.02, hspace=0.03), object).flat
     for variant, cell in zip(VARIANTS, cells, strict=False):
         one = np.asarray(variant(legacy_key(seed, 0), array()))
         draw_cell(cell, variant, one, draw(variant, seed))
@@ -199,6 +218,7 @@ def draw_cell(cell: Any, variant: Variant, one, outputs: np.ndarray) -> None:
     histogram.sharey(scatter)
     pattern.imshow(one - inputs, cmap="PuOr_r", vmin=-5, vmax=5)
     pattern.set(xticks=[], yticks=[])
+    pattern.set_title("y - x", fontsize=8.5)
 
     jitter = np.random.default_rng(0).uniform(-0.25, 0.25, (SCATTERED, *inputs.shape))
     points = outputs[:SCATTERED].ravel()
@@ -209,7 +229,9 @@ def draw_cell(cell: Any, variant: Variant, one, outputs: np.ndarray) -> None:
         mean, sd = variant.law.mean(x), variant.law.sd(x)
     scatter.plot(x, mean, color="black", lw=1.5)
     scatter.plot(x, mean - sd, x, mean + sd, color="black", lw=1, ls="--")
-    low, high = (-4, 13) if sd.max() < 2 else (-6, 20)
+    # no dot is cut
+    low = min(points.min(), (mean - sd).min(), -1) - 0.5
+    high = max(points.max(), (mean + sd).max(), 10) + 0.5
     scatter.set(ylim=(low, high), xticks=range(0, 10, 3), xlabel="x", ylabel="y")
     scatter.set_title(f"{variant.text}\n{variant.note}", fontsize=9.5)
 
@@ -219,7 +241,8 @@ def draw_cell(cell: Any, variant: Variant, one, outputs: np.ndarray) -> None:
     for value, line in ((0, "-"), (-1, "--"), (1, "--")):
         height = mean[int(SHOWN)] + value * sd[int(SHOWN)]
         histogram.axhline(height, color="black", lw=1, ls=line)
-    histogram.set(xticks=[])
+    histogram.set(xticks=[], xlabel="draws")
+    histogram.set_title("x = 5", fontsize=8.5)
     histogram.tick_params(labelleft=False)
     for ax in (scatter, histogram):
         ax.tick_params(labelsize=8)
@@ -234,7 +257,7 @@ def draw_key(cell) -> None:
         Line2D([], [], ls="", marker=".", label="y against x (jittered)", **DOTS),
         Line2D([], [], color="black", label="E[y]"),
         Line2D([], [], color="black", ls="--", label="E[y] ± sd"),
-        Patch(color=BLUE, label="right: y at x = 5"),
+        Patch(color=BLUE, label="right: y of 20,000 draws"),
         Patch(color=colormaps["PuOr_r"](0.8), label="left: one draw, y > x"),
         Patch(color=colormaps["PuOr_r"](0.2), label="left: one draw, y < x"),
     )

@@ -73,7 +73,7 @@ def report(trainer: Trainer, method: str, result: Result) -> None:
     print(f"a sample:\n{result.text}")
 
 
-def draw_curves(trainer: Trainer, method: str, result: Result, path: Path) -> None:
+def draw_curves(trainer: Trainer, title: str, result: Result, path: Path) -> None:
     """Scores by epoch: of the training text with noise, of the held-out one without."""
     level, segments = trainer.corpus.level, trainer.segments
     figure = Figure((6.4, 4.2), layout="constrained")
@@ -91,7 +91,7 @@ def draw_curves(trainer: Trainer, method: str, result: Result, path: Path) -> No
         ax.plot(epochs[-1:], [score], "k*", markersize=9, label=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_yscale("log" if level == "word" else "linear")
-    ax.set(xlabel="epoch", ylabel=UNITS[level], title=f"method: {method}")
+    ax.set(xlabel="epoch", ylabel=UNITS[level], title=title)
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     figure.savefig(path, dpi=120)
@@ -101,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> Result:
     arguments = parse(argv)
     corpus, trainer = arguments.corpus, arguments.trainer
     python = f"the language reference of CPython {platform.python_version()}"
+    source = arguments.text.name if arguments.text else python
     print(
         f"{arguments.text or python}: {len(corpus.train):,} symbols to train on, "
         f"{len(corpus.valid):,} held out ({corpus.unknown:.2%} of them outside the "
@@ -119,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> Result:
     result = Result(state.params, history, history.valid[-1][1], monte_carlo, text)
     report(trainer, arguments.method, result)
     path = arguments.out / f"language_model_{arguments.method}.png"
-    draw_curves(trainer, arguments.method, result, path)
+    draw_curves(trainer, f"{arguments.method} on {source}", result, path)
     print(f"curves: {path}")
     return result
 

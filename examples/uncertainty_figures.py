@@ -19,7 +19,7 @@ def draw_rotation(answers: Answers, asked: digits.Questions, path: Path) -> None
 
     The first seed's nets: on the left without noise, on the right with dropout on.
     Above the inputs of the softmax, below its outputs, for the classes that are the
-    likeliest at some angle; bars span the middle 90 % of the passes.
+    likeliest at some angle; bands span the middle 90 % of the passes.
     """
     rows = {
         "one net": "trained without noise, one pass",
@@ -33,8 +33,8 @@ def draw_rotation(answers: Answers, asked: digits.Questions, path: Path) -> None
         values = logits[name]
         column[0].set_title(rows[name].format(n=len(values)))
         for ax, shown in zip(column, (values, softmax(values, -1)), strict=True):
-            for place, label in enumerate(classes):
-                _passes(ax, shown[..., label], place - (len(classes) - 1) / 2, label)
+            for label in classes:
+                _passes(ax, shown[..., label], label)
             ax.grid(axis="y", alpha=0.3)
         column[1].set_ylim(-0.03, 1.03)
         _thumbnails(column[1], asked.sweep)
@@ -42,22 +42,17 @@ def draw_rotation(answers: Answers, asked: digits.Questions, path: Path) -> None
     axes[1, 0].set_ylabel("output of the softmax (probability)")
     axes[0, 0].legend(title="class", ncols=len(classes), loc="best")
     figure.supxlabel("rotation of the digit, degrees")
-    figure.suptitle("small dots: single passes; bars: the middle 90 %; lines: medians")
+    figure.suptitle("lines: medians; bands: the middle 90 % of the passes")
     figure.savefig(path, dpi=120)
 
 
-def _passes(ax, values: np.ndarray, place: float, label: int) -> None:
-    """A class: every pass as a dot, (n, angles), and bars over the middle of them."""
+def _passes(ax, values: np.ndarray, label: int) -> None:
+    """A class over the angles: the median of its passes, (n, angles), and a band."""
     colour = colormaps["tab10"](label)
-    x = np.array(digits.SWEEP) + 2.2 * place
-    ax.plot(x, np.median(values, 0), color=colour, alpha=0.5, linewidth=1)
-    if len(values) == 1:
-        ax.plot(x, values[0], "o", color=colour, markersize=5, label=str(label))
-        return
-    ax.vlines(x, *np.quantile(values, [0.05, 0.95], axis=0), color=colour, linewidth=2)
-    many = np.broadcast_to(x, values.shape)
-    ax.plot(many.ravel(), values.ravel(), ".", color=colour, alpha=0.25, markersize=4)
-    ax.plot(x, np.median(values, 0), "o", color=colour, markersize=5, label=str(label))
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+    ax.plot(digits.SWEEP, middle, "o-", color=colour, markersize=4, label=str(label))
+    if len(values) > 1:
+        ax.fill_between(digits.SWEEP, low, high, color=colour, alpha=0.18, lw=0)
 
 
 def _thumbnails(ax, images: np.ndarray) -> None:
@@ -85,12 +80,14 @@ def draw_scores(scores: dict[str, digits.Scores], path: Path) -> None:
             values = getattr(score, field) * (100 if field == "accuracy" else 1)
             if field == "information" and not values.any():
                 continue  # one pass: 0 by definition
-            low, high = values.min(0), values.max(0)
-            ax.fill_between(
-                angles, low[:-1], high[:-1], color=style["color"], alpha=0.15, lw=0
-            )
-            ax.plot(angles, values.mean(0)[:-1], label=name, **style)
-            ax.plot(after, values.mean(0)[-1], "D", color=style["color"], markersize=5)
+            mean = values.mean(0)
+            ax.plot(angles, mean[:-1], label=name, **style)
+            full = style["linestyle"] == "-"  # with the noise off the marker is empty
+            marker = {
+                "marker": "D" if full else "s",
+                "fillstyle": "full" if full else "none",
+            }
+            ax.plot(after, mean[-1], color=style["color"], markersize=5, **marker)
         ax.set_title(title, fontsize=11)
         ax.grid(alpha=0.3)
         noise = field in ("entropy", "information")
@@ -99,7 +96,7 @@ def draw_scores(scores: dict[str, digits.Scores], path: Path) -> None:
         ax.set_ylim(bottom=0)
     axes[0, 0].legend(frameon=False, fontsize=9)
     figure.supxlabel("rotation of the test digits, degrees")
-    figure.suptitle("digits: lines are means over seeds, bands their range")
+    figure.suptitle("digits, means over seeds; dashed lines and squares: noise off")
     figure.savefig(path, dpi=120)
 
 

@@ -116,7 +116,7 @@ def test_one_mask_for_several_calls(key, bits):
             call(mask[:3])
         with pytest.raises(TypeError, match="mask must have dtype bool"):
             call(mask.astype(jnp.float32))
-    with pytest.raises(ValueError, match="there are no rngs"):
+    with pytest.raises(ValueError, match="no `rngs` argument"):
         layer(X)
 
 

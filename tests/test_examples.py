@@ -123,7 +123,7 @@ def test_compare_noise(compare_noise, tmp_path, capsys, monkeypatch):
     first = capsys.readouterr().out
     functions = [v.name for v in compare_noise.VARIANTS]
     assert all(f"jn.{name}(key, x, " in first for name in functions)
-    assert set(functions) <= set(dir(jn)) and len(functions) == 11
+    assert set(functions) <= set(dir(jn)) and len(functions) == 15
     assert first.count("largest difference") == first.count("keras.layers.") == 5
     assert_drawn(path)
     assert path.stat().st_size < 300_000 and imread(path).shape[1] == 1600

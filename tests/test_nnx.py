@@ -51,9 +51,7 @@ def test_errors(name):
     amounts, options = LAYERS[name]
     with pytest.raises(ValueError, match=f"{name}: deterministic is missing.*nnx.view"):
         build(name, deterministic=None)(X)
-    with pytest.raises(
-        ValueError, match=f"{name}: deterministic is False, but there a"
-    ):
+    with pytest.raises(ValueError, match=rf"{name}: .* provided to {name}.*rngs=nnx"):
         build(name)(X)
     with pytest.raises(TypeError, match=f"{name}: rngs must be nnx.Rngs.*got 0"):
         build(name, rngs=0)
@@ -61,6 +59,42 @@ def test_errors(name):
         build(name)(X, rngs=0)
     with pytest.raises(ValueError, match=rf"{name}: \w+ must be .*got -1"):
         getattr(jnx, name)(-1, *amounts[1:], **options)
+
+
+@pytest.mark.parametrize("dropout", [nnx.Dropout, jnx.Dropout])
+def test_errors_say_what_those_of_flax_say(dropout):
+    """Whoever looks for the words of flax finds ours, beside the mend."""
+    layer = dropout(0.5, deterministic=False)
+    words = "`deterministic` is False, but no `rngs` argument was provided to Dropout"
+    for view in (layer, nnx.view(layer, deterministic=False)):
+        with pytest.raises(ValueError, match=words):
+            view(X)
+    words = "No `deterministic` argument was provided to Dropout"
+    with pytest.raises(ValueError, match=words):
+        dropout(0.5, deterministic=None)(X)
+
+
+@pytest.mark.parametrize("dropout", [nnx.Dropout, jnx.Dropout])
+def test_streams_count_as_those_of_flax(dropout):
+    """What draws advances its stream by one, in a jit that is traced once for each."""
+    own = dropout(0.5, rngs=nnx.Rngs(dropout=0))
+    given, rngs = dropout(0.5), nnx.Rngs(dropout=0).fork()
+    traces = []
+
+    @nnx.jit
+    def call(layer, x, rngs=None):
+        traces.append(layer)
+        return layer(x, rngs=rngs)
+
+    for count in (1, 2):
+        np.testing.assert_array_equal(call(own, X), call(given, X, rngs))
+        assert own.rngs.count[...] == rngs.dropout.count[...] == count
+    assert len(traces) == 2
+    assert given(X, deterministic=True) is X
+    given.set_attributes(deterministic=True)
+    assert given(X) is X
+    drawn = given(X, deterministic=False, rngs=nnx.Rngs(dropout=0))
+    assert not (drawn == X).all()
 
 
 class Model(nnx.Module):

@@ -1,19 +1,22 @@
-"""What the package promises as a whole: light import, types, README that runs."""
+"""What the package promises as a whole: light import, types, complete pages."""
 
+import importlib
 import importlib.metadata
 import inspect
 import pydoc
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import public_names
 import pytest
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-from jaxnoise import learned, losses, tree, weights
+from jaxnoise import losses, tree, weights
 from jaxnoise.testing import CASES
 from jaxnoise.testing._weight_cases import WEIGHT_CASES
 
@@ -83,14 +86,6 @@ def test_version_and_types():
     assert f"## {jn.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-def law(function) -> tuple[str, str, str]:
-    """Law, E and Var of a docstring, each on one line; "" where it gives none."""
-    text = " ".join(inspect.getdoc(function).split("Args:")[0].split())
-    rule = re.search(r"Law: (.*?)\.(?= [A-Z]|$)", text)
-    moments = re.search(r"(E\[\w\]) = (.*?), Var\[\w\] = (.*?)\.(?: |$)", text)
-    return rule[1].replace("`", ""), *(moments.groups()[1:] if moments else ("", ""))
-
-
 def evaluate(formula: str, **values: float) -> float:
     """A formula of a docstring: ^ is a power, a space between factors a product."""
     python = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", formula.replace("^", "**"))
@@ -109,7 +104,7 @@ def test_moments_of_the_docstrings_are_those_of_the_laws(amount):
     values |= {"lower": 1 - amount, "upper": 1 + amount, "z": 1.5**2}
     for case in CASES:
         for name in case.covers:
-            _, mean, variance = law(getattr(jn, name))
+            _, mean, variance = public_names.law(getattr(jn, name))
             if case.mean is None or case.variance is None or name == "dropout_mask":
                 continue
             values["stddev"] = 0.7 if name == "real_gaussian_dropout" else amount
@@ -147,38 +142,59 @@ def test_docs_say_what_rate_1_does():
         assert "1 % is 0.01" in " ".join((inspect.getdoc(noise) or "").split())
 
 
-NAMES = [name for case in (*CASES, *WEIGHT_CASES) for name in case.covers]
-MODULES = {"tree": tree, "weights": weights, "learned": learned}
+def test_the_page_of_laws_has_every_function():
+    """Those with a case; the site makes the tables from their docstrings."""
+    page = (ROOT / "docs" / "laws.md").read_text("utf-8")
+    listed = {
+        f"{module}.{name}".removeprefix("jaxnoise.")
+        for module, names in re.findall(r"\.\. laws:: (\S+)\n\n((?: .*\n)+)", page)
+        for name in names.split()
+    }
+    assert listed == {name for case in (*CASES, *WEIGHT_CASES) for name in case.covers}
+    for name in listed:
+        assert public_names.law(public_names.find(f"jaxnoise.{name}")), name
 
 
-def table(names: list[str]) -> str:
-    """A table of functions as it is in the README, from their docstrings."""
-    lines = ["| function | law | E | Var |", "|---|---|---|---|"]
-    for name in names:
-        module, _, short = name.rpartition(".")
-        function = getattr(MODULES.get(module, jn), short)
-        parameters = inspect.signature(function).parameters.values()
-        call = ", ".join(p.name for p in parameters if p.default is p.empty)
-        cells = [
-            f"`{cell}`" if cell else "" for cell in (f"{name}({call})", *law(function))
-        ]
-        lines.append(f"| {' | '.join(cells)} |".replace("  ", " "))
-    return "\n".join(lines)
+def test_the_site_documents_every_public_name():
+    """Each stands on one page of the reference, and each module has one."""
+    found = []
+    for page in (ROOT / "docs" / "api").glob("*.rst"):
+        entries = r"\.\. entries:: (\S+)\n\n((?: .*\n?)+)"
+        for module, names in re.findall(entries, page.read_text("utf-8")):
+            found += [f"{module}.{name}" for name in names.split()]
+    assert sorted(found) == sorted(public_names.names())
+    modules = {f"jaxnoise.{name}" for name in PUBLIC}
+    assert {*public_names.MODULES} == {"jaxnoise"} | modules
 
 
-@pytest.mark.parametrize("of_a_module", [False, True])
-def test_readme_tables_are_those_of_the_docstrings(of_a_module):
-    expected = table([name for name in NAMES if ("." in name) == of_a_module])
-    assert expected in (ROOT / "README.md").read_text("utf-8"), expected
+def test_every_noise_has_a_picture():
+    for name in jn.__all__:
+        if name not in ("dropout_mask", "apply_mask"):  # in the picture of dropout
+            assert (ROOT / "docs" / "noises" / f"plot_{name}.py").exists(), name
 
 
-@pytest.mark.program
-def test_readme_code_runs():
-    """The Python blocks of the README, in order, as one program."""
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    """To the addresses of pyproject.toml alone, and to what is in this checkout."""
     text = (ROOT / "README.md").read_text("utf-8")
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) >= 3
-    run("\n".join(blocks))
+    assert len(text.splitlines()) <= 150
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    urls = pyproject["project"]["urls"]
+    home = urls["Repository"]
+    roots = {
+        f"{urls['Documentation']}/en/latest/": ROOT / "docs",
+        f"{home}/blob/main/": ROOT,
+        f"{home.replace('github.com', 'raw.githubusercontent.com')}/main/": ROOT,
+    }
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 20
+    for link in links:
+        root = next((root for root in roots if link.startswith(root)), None)
+        assert root, f"{link} is none of {list(roots)}"
+        path = link.removeprefix(root) or "index.html"
+        if path.startswith("gallery/"):  # made by the build
+            continue
+        found = [(roots[root] / path).with_suffix(s) for s in (".md", ".rst")]
+        assert (roots[root] / path).exists() or any(f.exists() for f in found), link
 
 
 def test_the_changelog_names_every_function():

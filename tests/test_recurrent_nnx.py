@@ -123,7 +123,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r"GRUCell: weight_rate must be in \[0, 1\]"):
         jnx.GRUCell(4, 5, weight_rate=1.5, rngs=rngs)
     cell = jnx.LSTMCell(4, 5, output_rate=0.5, rngs=rngs)
-    with pytest.raises(ValueError, match="there are no rngs"):
+    with pytest.raises(ValueError, match="no `rngs` argument"):
         jnx.RNN(cell)(x)
     with pytest.raises(ValueError, match="deterministic is missing"):
         jnx.RNN(cell, deterministic=None, rngs=rngs)(x)

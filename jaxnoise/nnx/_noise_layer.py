@@ -136,7 +136,8 @@ def is_deterministic(layer: Any, at_call: bool | None) -> bool:
     """`deterministic` from the call, or else from the layer."""
     name = type(layer).__name__
     missing = (
-        f"{name}: deterministic is missing. Pass it to the constructor, "
+        f"{name}: deterministic is missing. No `deterministic` argument was "
+        f"provided to {name}. Pass it to the constructor, "
         f"{name}(..., deterministic=False), or to the call, "
         f"layer(x, deterministic=False), or set it for a whole model with "
         f"nnx.view(model, deterministic=False); True switches the noise off."
@@ -160,9 +161,10 @@ def key_from(layer: Any, source: Source | None) -> jax.Array:
     if source is None:
         name = type(layer).__name__
         raise ValueError(
-            f"{name}: deterministic is False, but there are no rngs. Pass them to the "
-            f"constructor, {name}(..., rngs=nnx.Rngs(0)), or to the call, "
-            f"layer(x, rngs=rngs)."
+            # the first sentences of both errors are those of flax
+            f"{name}: `deterministic` is False, but no `rngs` argument was provided to "
+            f"{name}. Pass rngs to the constructor, {name}(..., rngs=nnx.Rngs(0)), or "
+            f"to the call, layer(x, rngs=rngs)."
         )
     if isinstance(source, nnx.Rngs):
         return source[layer.rng_collection]()
