@@ -1,5 +1,7 @@
 """Dropout with 8 and 16 bits a decision: the masks, the grid and its errors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +20,14 @@ from jaxnoise.testing._hlo import COLLECTIVES
 SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 9, 2, 5)]
 
 
-def parts(key, shape, bits):
+@functools.cache
+def parts(seed, shape, bits):
     """The oracle: the parts of 64-bit draws for 8 neighbours, the lowest first."""
     axis, whole = max(len(shape) - 3, 0), shape or (1,)
     groups = (*whole[:axis], -(-whole[axis] // 8), *whole[axis + 1 :])
     with jax.enable_x64(True):
-        words = np.asarray(jax.random.bits(key, (*groups, bits // 8), np.uint64))
+        key, drawn = jax.random.key(seed), (*groups, bits // 8)
+        words = np.asarray(jax.random.bits(key, drawn, np.uint64))
     shifts = np.arange(0, 64, bits, dtype=np.uint64)
     split = (words[..., None] >> shifts) & np.uint64(2**bits - 1)
     rows = np.moveaxis(split.reshape(*groups, 8), -1, axis + 1)
@@ -34,16 +38,21 @@ def parts(key, shape, bits):
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_masks_are_those_of_the_64_bits_of_a_block(shape, bits):
-    kept = parts(jax.random.key(3), shape, bits) < 0.75 * 2**bits
-    mask = jn.dropout_mask(jax.random.key(3), shape, 0.25, bits=bits)
+    kept = parts(3, shape, bits) < 0.75 * 2**bits
+
+    @jax.jit
+    def drawn(key, x):
+        mask = jn.dropout_mask(jax.random.clone(key), shape, 0.25, bits=bits)
+        return mask, jn.dropout(key, x, 0.25, bits=bits)
+
+    mask, y = drawn(jax.random.key(3), np.ones(shape, np.float32))
     np.testing.assert_array_equal(mask, kept)
-    y = jn.dropout(jax.random.key(3), jnp.ones(shape), 0.25, bits=bits)
     np.testing.assert_array_equal(y, np.where(kept, np.float32(1 / 0.75), 0))
 
 
 def test_dims_that_share_a_coin_have_no_random_bits():
     """The groups are of what is left: here of the batch, not of the one time step."""
-    kept = parts(jax.random.key(3), (19, 5), 8) < 0.75 * 2**8
+    kept = parts(3, (19, 5), 8) < 0.75 * 2**8
     shape, options = (19, 7, 5), {"broadcast_dims": (1,), "bits": 8}
     mask = jn.dropout_mask(jax.random.key(3), shape, 0.25, **options)
     np.testing.assert_array_equal(mask, kept[:, None])
@@ -162,8 +171,9 @@ DERIVED = {
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("name", DROPPED)
 def test_coins_of_the_others(name, bits):
-    dropped = np.asarray(DROPPED[name](jax.random.key(3), {"bits": bits}))
-    expected = parts(jax.random.key(3), dropped.shape, bits) >= 0.75 * 2**bits
+    draw = jax.jit(lambda key: DROPPED[name](key, {"bits": bits}))
+    dropped = np.asarray(draw(jax.random.key(3)))
+    expected = parts(3, dropped.shape, bits) >= 0.75 * 2**bits
     np.testing.assert_array_equal(dropped, expected)
 
 
@@ -173,9 +183,14 @@ def test_coins_of_derived_keys(name):
 
     n is at least 1,008, so 4.892 standard deviations are below .067.
     """
-    few, many = (
-        np.asarray(DERIVED[name](jax.random.key(3), {"bits": bits})) for bits in (8, 32)
-    )
+
+    @jax.jit
+    def few_and_many(key):
+        return [
+            DERIVED[name](jax.random.clone(key), {"bits": bits}) for bits in (8, 32)
+        ]
+
+    few, many = map(np.asarray, few_and_many(jax.random.key(3)))
     assert (few != many).any() and abs(few.mean() - 0.25) < 0.067
 
 

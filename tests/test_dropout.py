@@ -75,13 +75,13 @@ def test_unrolled_threefry_is_in_the_cpu_program(key):
 
 
 def test_known_and_traced_rates_differ_by_one_step_of_the_grid_at_most():
-    split = []
+    def threshold(rate):
+        return _mask.keep_threshold(rate, np.dtype(np.float32))[0]
+
+    split, of_traced = [], jax.jit(threshold)
     for percent in range(1, 100):
         rate = percent / 100
-        known, _ = _mask.keep_threshold(rate, np.dtype(np.float32))
-        traced, _ = jax.jit(lambda r: _mask.keep_threshold(r, np.dtype(np.float32)))(
-            np.float32(rate)
-        )
+        known, traced = threshold(rate), of_traced(np.float32(rate))
         assert abs(int(known) - int(traced)) <= 1
         if int(known) != int(traced):
             split.append(percent)
@@ -146,11 +146,19 @@ def test_float64_input_is_scaled_in_float64(key):
 def test_broadcast_dims_share_one_draw(key, dims):
     x = jnp.ones((6, 5, 4))
     shape = tuple(1 if d in {i % 3 for i in dims} else n for d, n in enumerate(x.shape))
-    mask = jax.random.bernoulli(again(key), np.float32(0.5), shape)
-    y = jn.dropout(key, x, 0.5, broadcast_dims=dims)
-    np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
-    drawn = jn.dropout_mask(again(key), x.shape, 0.5, broadcast_dims=dims)
+
+    @jax.jit
+    def all_ways(key):
+        options = {"broadcast_dims": dims}
+        return (
+            jax.random.bernoulli(again(key), np.float32(0.5), shape),
+            jn.dropout_mask(again(key), x.shape, 0.5, **options),
+            jn.dropout(key, x, 0.5, **options),
+        )
+
+    mask, drawn, y = all_ways(key)
     np.testing.assert_array_equal(drawn, mask)
+    np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
 
 
 def test_first_rows_do_not_depend_on_the_batch_size(key):
