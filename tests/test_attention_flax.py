@@ -8,17 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attended import HEADS, K, Q, V, normal
+from attended import HEADS, K, Q, V
+from data import normal, some_kernel
 from flax import nnx
 
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
-
-
-def some_kernel(key, shape, *dtype):
-    """Of the usual size, and not drawn, which would take long to compile."""
-    numbers = jnp.arange(np.prod(shape), dtype=jnp.float32)
-    return 0.4 * jnp.sin(numbers).reshape(shape)
 
 
 def flax_attention(api, attention_fn=None, **options):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import bernoulli, normal
 
 import jaxnoise as jn
 from jaxnoise._core import _mask, _random
@@ -15,10 +16,6 @@ KEY = 11
 @pytest.fixture
 def key():
     return jax.random.key(KEY)
-
-
-def normal(shape, dtype=jnp.float32):
-    return jax.random.normal(jax.random.key(5), shape, dtype)
 
 
 def again(key):
@@ -34,7 +31,7 @@ def test_mask_is_that_of_bernoulli(key, rate):
 
 @pytest.mark.parametrize("rate", RATES)
 def test_dropout_is_its_two_halves(key, rate):
-    x = normal((30, 7))
+    x = normal(5, 30, 7)
     mask = jn.dropout_mask(again(key), x.shape, rate)
     np.testing.assert_array_equal(
         jn.dropout(key, x, rate), jn.apply_mask(x, mask, rate)
@@ -48,7 +45,7 @@ def test_dropout_is_its_two_halves(key, rate):
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0,), (3, 0, 2), (7,), (2, 1, 3)])
 def test_any_shape(key, shape):
     x = jnp.ones(shape)
-    mask = jax.random.bernoulli(again(key), np.float32(0.5), shape)
+    mask = bernoulli(key, 0.5, shape)
     np.testing.assert_array_equal(jn.dropout(key, x, 0.5), np.where(mask, 2.0, 0.0))
 
 
@@ -103,13 +100,13 @@ def test_scale_is_that_of_the_grid_where_the_grid_is_coarse(key):
 
 @pytest.mark.parametrize("one", [1, 1.0, np.float32(1), np.int64(1)])
 def test_rate_one_is_zero_with_zero_gradient(key, one):
-    x = normal((3, 4))
+    x = normal(5, 3, 4)
     value, gradient = jax.value_and_grad(lambda x: jn.dropout(key, x, one).sum())(x)
     assert value == 0 and not gradient.any()
 
 
 def test_traced_rates_at_the_ends_are_exact(key):
-    x = normal((3, 4))
+    x = normal(5, 3, 4)
 
     @jax.jit
     def both(rate):
@@ -126,7 +123,7 @@ def test_traced_rates_at_the_ends_are_exact(key):
 
 
 def test_complex_numbers_are_dropped_whole(key):
-    x = jax.lax.complex(normal((200,)), normal((200,)) + 1)
+    x = jax.lax.complex(normal(5, 200), normal(5, 200) + 1)
     y = np.asarray(jn.dropout(key, x, 0.5))
     assert y.dtype == np.complex64
     mask = np.asarray(jn.dropout_mask(again(key), x.shape, 0.5))
@@ -148,15 +145,13 @@ def test_broadcast_dims_share_one_draw(key, dims):
     shape = tuple(1 if d in {i % 3 for i in dims} else n for d, n in enumerate(x.shape))
 
     @jax.jit
-    def all_ways(key):
+    def both(key):
         options = {"broadcast_dims": dims}
-        return (
-            jax.random.bernoulli(again(key), np.float32(0.5), shape),
-            jn.dropout_mask(again(key), x.shape, 0.5, **options),
-            jn.dropout(key, x, 0.5, **options),
-        )
+        mask = jn.dropout_mask(again(key), x.shape, 0.5, **options)
+        return mask, jn.dropout(key, x, 0.5, **options)
 
-    mask, drawn, y = all_ways(key)
+    mask = bernoulli(key, 0.5, shape)
+    drawn, y = both(key)
     np.testing.assert_array_equal(drawn, mask)
     np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
 
@@ -169,7 +164,7 @@ def test_first_rows_do_not_depend_on_the_batch_size(key):
 
 def test_no_gradient_reaches_a_rate(key):
     """The scale path alone would be biased; the pathwise one of stddev is kept."""
-    x = normal((50,))
+    x = normal(5, 50)
     assert jax.grad(lambda r: jn.dropout(key, x, r).sum())(0.3) == 0
     gradient = jax.grad(lambda s: jn.gaussian_noise(again(key), x, s).sum())(0.3)
     expected = jax.random.normal(again(key), (50,)).sum()
@@ -177,7 +172,7 @@ def test_no_gradient_reaches_a_rate(key):
 
 
 def test_hessian_scan_and_remat_compose(key):
-    x = normal((4,))
+    x = normal(5, 4)
 
     def loss(x):
         def body(carry, key):
@@ -218,7 +213,7 @@ def test_keys_used_twice_are_seen_by_jax(key, bits):
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
 def test_alpha_dropout_keeps_mean_and_variance_of_standard_data(rate):
     """Over x ~ N(0, 1), y has mean 0 and variance 1: n = 2^20, z = 4.892 as in laws."""
-    x = jax.random.normal(jax.random.key(1), (2**20,))
+    x = normal(1, 2**20)
     y = np.asarray(jn.alpha_dropout(jax.random.key(2), x, rate), np.float64)
     bound = 4.892 / 2**10
     assert abs(y.mean()) <= bound
@@ -237,7 +232,7 @@ def test_alpha_dropout_has_two_values_for_a_constant(key):
 
 
 def test_feature_alpha_dropout_shares_the_mask_of_a_channel(key):
-    x = normal((6, 4, 4, 8))
+    x = normal(5, 6, 4, 4, 8)
     y = jn.feature_alpha_dropout(key, x, 0.5)
     slope = (0.5 * (1 + 0.5 * 1.7580993408473766**2)) ** -0.5
     dropped = np.isclose(y, slope * (0.5 - 1) * 1.7580993408473766, rtol=1e-6)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from catalogue import AMOUNTS as LAYERS
 from catalogue import FUNCTIONS
+from data import normal, some_kernel
 from flax import nnx
 
 import jaxnoise.nnx as jnx
 
-X = jax.random.normal(jax.random.key(1), (8, 6, 5, 4))
+X = normal(1, 8, 6, 5, 4)
 
 
 def key(number=0):
@@ -67,8 +68,8 @@ class Model(nnx.Module):
     """Every way to construct and call flax's Dropout that does not fail."""
 
     def __init__(self, dropout, rngs):
-        self.first = nnx.Linear(4, 16, rngs=rngs)
-        self.second = nnx.Linear(16, 3, rngs=rngs)
+        self.first = nnx.Linear(4, 16, kernel_init=some_kernel, rngs=rngs)
+        self.second = nnx.Linear(16, 3, kernel_init=some_kernel, rngs=rngs)
         self.a = dropout(0.3, rngs=rngs)
         self.b = dropout(rate=0.5, broadcast_dims=[1, 2], deterministic=False)
         self.c = dropout(0.25, rng_collection="other", rngs=rngs)

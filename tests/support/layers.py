@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from data import normal
 
 NOISY = {"input_rate": 0.5, "recurrent_rate": 0.3}
 
@@ -11,7 +12,7 @@ def key(number=0):
 
 
 def inputs(*shape):
-    return jax.random.normal(key(100), shape or (3, 6, 4))
+    return normal(100, *shape or (3, 6, 4))
 
 
 def equal(a, b, tolerance=0.0):
