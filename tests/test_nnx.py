@@ -1,5 +1,6 @@
 """The nnx layers: in the place of flax's, and each over its pure function."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,8 +113,7 @@ def test_in_a_model_gradients_are_those_of_flax_to_the_bit():
 
     theirs, ours = map(gradients, models())
     assert len(theirs) == 4
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(ours, theirs)
 
 
 def test_vmapped_streams_give_each_example_its_own_noise():

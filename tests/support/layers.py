@@ -1,7 +1,7 @@
 """Inputs and comparisons of recurrent layers."""
 
+import chex
 import jax
-import numpy as np
 from data import normal
 
 NOISY = {"input_rate": 0.5, "recurrent_rate": 0.3}
@@ -16,11 +16,7 @@ def inputs(*shape):
 
 
 def equal(a, b, tolerance=0.0):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance),
-        a,
-        b,
-    )
+    chex.assert_trees_all_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 def differ(a, b):
