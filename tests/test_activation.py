@@ -5,13 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 from flax import errors, nnx
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
 import jaxnoise.nnx as jnx
 
-X = jax.random.normal(jax.random.key(8), (40, 30))
+X = normal(8, 40, 30)
 LOWER, UPPER = 1 / 8, 1 / 3
 
 

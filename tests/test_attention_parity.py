@@ -26,17 +26,20 @@ CASES = {
 
 def value_and_gradients(attend):
     """In float64, as PyTorch has them: y, dq, dk, dv."""
-    with jax.enable_x64(True):
-        operands = [jnp.asarray(RECORD[name]) for name in "qkv"]
+
+    @jax.jit
+    def program(cotangent, *operands):
         y, pull = jax.vjp(attend, *operands)
-        found = [y, *pull(jnp.asarray(RECORD["cotangent"]))]
+        return y, *pull(cotangent)
+
+    with jax.enable_x64(True):
+        found = program(*(RECORD[name] for name in ("cotangent", *"qkv")))
     assert all(x.dtype == np.float64 for x in found)
     return found
 
 
 @functools.cache
 def ours(name, size):
-    @jax.jit
     def attend(q, k, v):
         options = CASES[name] | {"block_size": size}
         return jn.dot_product_attention(jax.random.key(KEY), q, k, v, RATE, **options)
@@ -61,7 +64,6 @@ def test_the_mask_of_the_record_is_that_of_the_key():
 def test_flax(size):
     """Its attention in float64 with the mask put between its weights and its values."""
 
-    @jax.jit
     def attend(q, k, v):
         def dropped(formula, weights, value):
             kept = jnp.where(RECORD["kept"], weights / (1 - RATE), 0)

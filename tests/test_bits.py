@@ -1,9 +1,13 @@
 """Dropout with 8 and 16 bits a decision: the masks, the grid and its errors."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 from flax import linen as nn
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -18,12 +22,22 @@ from jaxnoise.testing._hlo import COLLECTIVES
 SHAPES = [(), (5,), (16, 3), (2, 37, 3), (0, 4), (4, 0), (1, 2), (2, 9, 2, 5)]
 
 
-def parts(key, shape, bits):
+SEED = 3
+
+
+@functools.cache
+def words_of_64_bits():
+    """One draw for all shapes: JAX draws a word from its place in the flat array."""
+    with jax.enable_x64(True):
+        return np.asarray(jax.random.bits(jax.random.key(SEED), (256,), np.uint64))
+
+
+def parts(shape, bits):
     """The oracle: the parts of 64-bit draws for 8 neighbours, the lowest first."""
     axis, whole = max(len(shape) - 3, 0), shape or (1,)
     groups = (*whole[:axis], -(-whole[axis] // 8), *whole[axis + 1 :])
-    with jax.enable_x64(True):
-        words = np.asarray(jax.random.bits(key, (*groups, bits // 8), np.uint64))
+    drawn = (*groups, bits // 8)
+    words = words_of_64_bits()[: math.prod(drawn)].reshape(drawn)
     shifts = np.arange(0, 64, bits, dtype=np.uint64)
     split = (words[..., None] >> shifts) & np.uint64(2**bits - 1)
     rows = np.moveaxis(split.reshape(*groups, 8), -1, axis + 1)
@@ -34,18 +48,23 @@ def parts(key, shape, bits):
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_masks_are_those_of_the_64_bits_of_a_block(shape, bits):
-    kept = parts(jax.random.key(3), shape, bits) < 0.75 * 2**bits
-    mask = jn.dropout_mask(jax.random.key(3), shape, 0.25, bits=bits)
+    kept = parts(shape, bits) < 0.75 * 2**bits
+
+    @jax.jit
+    def drawn(key, x):
+        mask = jn.dropout_mask(jax.random.clone(key), shape, 0.25, bits=bits)
+        return mask, jn.dropout(key, x, 0.25, bits=bits)
+
+    mask, y = drawn(jax.random.key(SEED), np.ones(shape, np.float32))
     np.testing.assert_array_equal(mask, kept)
-    y = jn.dropout(jax.random.key(3), jnp.ones(shape), 0.25, bits=bits)
     np.testing.assert_array_equal(y, np.where(kept, np.float32(1 / 0.75), 0))
 
 
 def test_dims_that_share_a_coin_have_no_random_bits():
     """The groups are of what is left: here of the batch, not of the one time step."""
-    kept = parts(jax.random.key(3), (19, 5), 8) < 0.75 * 2**8
+    kept = parts((19, 5), 8) < 0.75 * 2**8
     shape, options = (19, 7, 5), {"broadcast_dims": (1,), "bits": 8}
-    mask = jn.dropout_mask(jax.random.key(3), shape, 0.25, **options)
+    mask = jn.dropout_mask(jax.random.key(SEED), shape, 0.25, **options)
     np.testing.assert_array_equal(mask, kept[:, None])
 
 
@@ -104,7 +123,7 @@ def test_keys_of_another_implementation():
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=str)
 def test_shards_of_whole_and_of_broken_groups(kind, rows, bits):
     """Rows over 8 devices: the same bits and no collective, aligned or not."""
-    x = jax.random.normal(jax.random.key(1), (rows, 4))
+    x = normal(1, rows, 4)
 
     def draw(x):
         return jn.dropout(jax.random.key(0), x, 0.5, bits=bits)
@@ -162,8 +181,9 @@ DERIVED = {
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("name", DROPPED)
 def test_coins_of_the_others(name, bits):
-    dropped = np.asarray(DROPPED[name](jax.random.key(3), {"bits": bits}))
-    expected = parts(jax.random.key(3), dropped.shape, bits) >= 0.75 * 2**bits
+    draw = jax.jit(lambda key: DROPPED[name](key, {"bits": bits}))
+    dropped = np.asarray(draw(jax.random.key(SEED)))
+    expected = parts(dropped.shape, bits) >= 0.75 * 2**bits
     np.testing.assert_array_equal(dropped, expected)
 
 
@@ -173,16 +193,21 @@ def test_coins_of_derived_keys(name):
 
     n is at least 1,008, so 4.892 standard deviations are below .067.
     """
-    few, many = (
-        np.asarray(DERIVED[name](jax.random.key(3), {"bits": bits})) for bits in (8, 32)
-    )
+
+    @jax.jit
+    def few_and_many(key):
+        return [
+            DERIVED[name](jax.random.clone(key), {"bits": bits}) for bits in (8, 32)
+        ]
+
+    few, many = map(np.asarray, few_and_many(jax.random.key(SEED)))
     assert (few != many).any() and abs(few.mean() - 0.25) < 0.067
 
 
 def test_masks_of_a_tree_are_applied_with_their_scale():
-    masks = tree.mask(jax.random.key(3), [X], 0.1, bits=8)
+    masks = tree.mask(jax.random.key(SEED), [X], 0.1, bits=8)
     (y,) = tree.apply_mask([X], masks, 0.1, bits=8)
-    (same,) = tree.dropconnect(jax.random.key(3), [X], 0.1, bits=8)
+    (same,) = tree.dropconnect(jax.random.key(SEED), [X], 0.1, bits=8)
     np.testing.assert_array_equal(y, same)
     assert np.unique(y).tolist() == [0, np.float32(3) * np.float32(256 / 230)]
 
@@ -221,7 +246,7 @@ def test_counters_of_one_word_are_for_fewer_than_2_to_the_32_elements(shape, unr
 @pytest.mark.parametrize("rate", [0.25, 0.3])
 def test_alpha_dropout_of_few_bits_is_that_of_the_realised_rate(rate):
     """A constant has two values: where it is kept, and where not."""
-    key, realised = jax.random.key(3), round(256 * rate) / 256
+    key, realised = jax.random.key(SEED), round(256 * rate) / 256
     x = jnp.ones((64, 8))
     y = np.unique(jn.alpha_dropout(key, x, rate, bits=8))
     expected = np.unique(jn.alpha_dropout(jax.random.clone(key), x, realised))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from data import normal
 from expected import expected, sigmoid
 from over_keys import KERNEL, key
 from scipy import stats
@@ -106,7 +107,7 @@ def test_concrete_regularizer_is_that_of_the_paper():
 
 def test_rate_falls_where_units_matter_and_rises_where_they_do_not():
     """A linear fit with Gaussian noise: its inputs are all of the signal, or none."""
-    inputs = jax.random.normal(key(5), (256, 4))
+    inputs = normal(5, 256, 4)
 
     @jax.jit
     def fitted(strength, key):

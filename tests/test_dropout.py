@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import bernoulli, normal
 
 import jaxnoise as jn
 from jaxnoise._core import _mask, _random
@@ -15,10 +16,6 @@ KEY = 11
 @pytest.fixture
 def key():
     return jax.random.key(KEY)
-
-
-def normal(shape, dtype=jnp.float32):
-    return jax.random.normal(jax.random.key(5), shape, dtype)
 
 
 def again(key):
@@ -34,7 +31,7 @@ def test_mask_is_that_of_bernoulli(key, rate):
 
 @pytest.mark.parametrize("rate", RATES)
 def test_dropout_is_its_two_halves(key, rate):
-    x = normal((30, 7))
+    x = normal(5, 30, 7)
     mask = jn.dropout_mask(again(key), x.shape, rate)
     np.testing.assert_array_equal(
         jn.dropout(key, x, rate), jn.apply_mask(x, mask, rate)
@@ -48,7 +45,7 @@ def test_dropout_is_its_two_halves(key, rate):
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0,), (3, 0, 2), (7,), (2, 1, 3)])
 def test_any_shape(key, shape):
     x = jnp.ones(shape)
-    mask = jax.random.bernoulli(again(key), np.float32(0.5), shape)
+    mask = bernoulli(key, 0.5, shape)
     np.testing.assert_array_equal(jn.dropout(key, x, 0.5), np.where(mask, 2.0, 0.0))
 
 
@@ -75,13 +72,13 @@ def test_unrolled_threefry_is_in_the_cpu_program(key):
 
 
 def test_known_and_traced_rates_differ_by_one_step_of_the_grid_at_most():
-    split = []
+    def threshold(rate):
+        return _mask.keep_threshold(rate, np.dtype(np.float32))[0]
+
+    split, of_traced = [], jax.jit(threshold)
     for percent in range(1, 100):
         rate = percent / 100
-        known, _ = _mask.keep_threshold(rate, np.dtype(np.float32))
-        traced, _ = jax.jit(lambda r: _mask.keep_threshold(r, np.dtype(np.float32)))(
-            np.float32(rate)
-        )
+        known, traced = threshold(rate), of_traced(np.float32(rate))
         assert abs(int(known) - int(traced)) <= 1
         if int(known) != int(traced):
             split.append(percent)
@@ -103,13 +100,13 @@ def test_scale_is_that_of_the_grid_where_the_grid_is_coarse(key):
 
 @pytest.mark.parametrize("one", [1, 1.0, np.float32(1), np.int64(1)])
 def test_rate_one_is_zero_with_zero_gradient(key, one):
-    x = normal((3, 4))
+    x = normal(5, 3, 4)
     value, gradient = jax.value_and_grad(lambda x: jn.dropout(key, x, one).sum())(x)
     assert value == 0 and not gradient.any()
 
 
 def test_traced_rates_at_the_ends_are_exact(key):
-    x = normal((3, 4))
+    x = normal(5, 3, 4)
 
     @jax.jit
     def both(rate):
@@ -126,7 +123,7 @@ def test_traced_rates_at_the_ends_are_exact(key):
 
 
 def test_complex_numbers_are_dropped_whole(key):
-    x = jax.lax.complex(normal((200,)), normal((200,)) + 1)
+    x = jax.lax.complex(normal(5, 200), normal(5, 200) + 1)
     y = np.asarray(jn.dropout(key, x, 0.5))
     assert y.dtype == np.complex64
     mask = np.asarray(jn.dropout_mask(again(key), x.shape, 0.5))
@@ -146,11 +143,17 @@ def test_float64_input_is_scaled_in_float64(key):
 def test_broadcast_dims_share_one_draw(key, dims):
     x = jnp.ones((6, 5, 4))
     shape = tuple(1 if d in {i % 3 for i in dims} else n for d, n in enumerate(x.shape))
-    mask = jax.random.bernoulli(again(key), np.float32(0.5), shape)
-    y = jn.dropout(key, x, 0.5, broadcast_dims=dims)
-    np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
-    drawn = jn.dropout_mask(again(key), x.shape, 0.5, broadcast_dims=dims)
+
+    @jax.jit
+    def both(key):
+        options = {"broadcast_dims": dims}
+        mask = jn.dropout_mask(again(key), x.shape, 0.5, **options)
+        return mask, jn.dropout(key, x, 0.5, **options)
+
+    mask = bernoulli(key, 0.5, shape)
+    drawn, y = both(key)
     np.testing.assert_array_equal(drawn, mask)
+    np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
 
 
 def test_first_rows_do_not_depend_on_the_batch_size(key):
@@ -161,7 +164,7 @@ def test_first_rows_do_not_depend_on_the_batch_size(key):
 
 def test_no_gradient_reaches_a_rate(key):
     """The scale path alone would be biased; the pathwise one of stddev is kept."""
-    x = normal((50,))
+    x = normal(5, 50)
     assert jax.grad(lambda r: jn.dropout(key, x, r).sum())(0.3) == 0
     gradient = jax.grad(lambda s: jn.gaussian_noise(again(key), x, s).sum())(0.3)
     expected = jax.random.normal(again(key), (50,)).sum()
@@ -169,7 +172,7 @@ def test_no_gradient_reaches_a_rate(key):
 
 
 def test_hessian_scan_and_remat_compose(key):
-    x = normal((4,))
+    x = normal(5, 4)
 
     def loss(x):
         def body(carry, key):
@@ -210,7 +213,7 @@ def test_keys_used_twice_are_seen_by_jax(key, bits):
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
 def test_alpha_dropout_keeps_mean_and_variance_of_standard_data(rate):
     """Over x ~ N(0, 1), y has mean 0 and variance 1: n = 2^20, z = 4.892 as in laws."""
-    x = jax.random.normal(jax.random.key(1), (2**20,))
+    x = normal(1, 2**20)
     y = np.asarray(jn.alpha_dropout(jax.random.key(2), x, rate), np.float64)
     bound = 4.892 / 2**10
     assert abs(y.mean()) <= bound
@@ -229,7 +232,7 @@ def test_alpha_dropout_has_two_values_for_a_constant(key):
 
 
 def test_feature_alpha_dropout_shares_the_mask_of_a_channel(key):
-    x = normal((6, 4, 4, 8))
+    x = normal(5, 6, 4, 4, 8)
     y = jn.feature_alpha_dropout(key, x, 0.5)
     slope = (0.5 * (1 + 0.5 * 1.7580993408473766**2)) ** -0.5
     dropped = np.isclose(y, slope * (0.5 - 1) * 1.7580993408473766, rtol=1e-6)

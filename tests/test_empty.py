@@ -43,9 +43,8 @@ def test_a_dense_function_without_rows(name):
         y = DENSE[name](key, x, kernel)
         return y.sum(), y
 
-    gradients, y = jax.grad(loss, argnums=(0, 1), has_aux=True)(
-        x, KERNEL, jax.random.key(0)
-    )
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    gradients, y = gradient(x, KERNEL, jax.random.key(0))
     assert y.shape == (0, FEATURES)
     assert gradients[0].shape == x.shape
     assert (gradients[1] == np.zeros_like(KERNEL)).all()

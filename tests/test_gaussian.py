@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 
 import jaxnoise as jn
 from jaxnoise._core import _random
@@ -18,7 +19,7 @@ def key():
 
 @pytest.fixture
 def x():
-    return jax.random.normal(jax.random.key(8), SHAPE)
+    return normal(8, *SHAPE)
 
 
 def again(key):

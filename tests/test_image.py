@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 from scipy import stats
 
 import jaxnoise as jn
@@ -19,7 +20,7 @@ def key():
 
 @pytest.fixture
 def x():
-    return jax.random.normal(jax.random.key(8), SHAPE)
+    return normal(8, *SHAPE)
 
 
 def again(key):
@@ -155,7 +156,7 @@ def test_poisson_noise_gradients_are_those_of_the_mean(key):
 
 
 def test_photons_of_a_pixel_do_not_depend_on_the_others(key):
-    x = jnp.abs(jax.random.normal(jax.random.key(1), (8, 5))) * 4
+    x = jnp.abs(normal(1, 8, 5)) * 4
     y = jn.poisson_noise(again(key), x, 0.25)
     assert (y % 0.25 == 0).all()
     half = jn.poisson_noise(again(key), x[:4], 0.25)

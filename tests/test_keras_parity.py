@@ -21,11 +21,13 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
+from data import normal
 
 import jaxnoise as jn
 
 SEED, CALLS = 7, 3
 RATES = [0.1, 0.3, 0.5, 0.9]
+FEW = [0.3, 0.9]  # where it is the shape of the mask that differs
 SELU_FLOOR = -1.7580993408473766
 ROUNDING = 2.0**-24  # relative error of one rounding
 NOISE = (3 * 2 + 3) * ROUNDING  # of a normal times a standard deviation
@@ -41,7 +43,7 @@ def legacy_key(call):
 
 
 def data(shape=(200, 300)):
-    return jax.random.normal(jax.random.key(0), shape)
+    return normal(0, *shape)
 
 
 def outputs(layer, function, x):
@@ -59,7 +61,7 @@ def test_dropout_to_the_bit(rate):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", FEW)
 def test_dropout_noise_shape_to_the_bit(rate):
     """Size 1 in `noise_shape` is a dim in `broadcast_dims`."""
     layer = keras.layers.Dropout(rate, noise_shape=(None, 1, None), seed=SEED)
@@ -68,7 +70,7 @@ def test_dropout_noise_shape_to_the_bit(rate):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", FEW)
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 def test_spatial_dropout_to_the_bit(spatial, rate):
     layer = getattr(keras.layers, f"SpatialDropout{spatial}D")(rate, seed=SEED)
@@ -77,7 +79,7 @@ def test_spatial_dropout_to_the_bit(spatial, rate):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", FEW)
 @pytest.mark.parametrize("spatial", [2, 3])
 def test_spatial_dropout_channels_first_to_the_bit(spatial, rate):
     kind = getattr(keras.layers, f"SpatialDropout{spatial}D")

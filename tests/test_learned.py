@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from data import normal
 from over_keys import BIAS, DRAWS, KERNEL, X, assert_moments, key
 from scipy import integrate, stats
 
@@ -117,7 +118,7 @@ def test_gradients_are_finite_everywhere():
 
 def test_sparsity_grows_on_inputs_that_do_not_matter():
     """A linear model of 2 inputs is fitted to 12; the other 10 are to be pruned."""
-    inputs = jax.random.normal(key(1), (200, 12))
+    inputs = normal(1, 200, 12)
     weights = jnp.zeros((12, 1)).at[:2, 0].set(jnp.array([1.0, -2.0]))
     targets = inputs @ weights
     layer = jnn.SparseVariationalDense(1, use_bias=False, deterministic=False)

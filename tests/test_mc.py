@@ -1,5 +1,7 @@
 """Monte-Carlo predictions: a loop over keys, for models of all frameworks."""
 
+import functools
+
 import equinox as eqx
 import flax.linen as nn
 import jax
@@ -53,6 +55,7 @@ class PerExample(eqx.Module):
         return jn.drop_path(key, x, 0.5, batch_dims=0)
 
 
+@functools.cache
 def models():
     """One noisy pass of a model of each framework, as the README has them."""
     linen = nn.Sequential([jnn.Dropout(0.5, deterministic=False)])
@@ -83,7 +86,7 @@ def models():
 def test_models_of_all_frameworks(name):
     once = models()[name]
     samples = np.asarray(mc.predict(once, key(), 5, chunk=2))
-    loop = np.stack([once(k) for k in jax.random.split(key(), 5)])
+    loop = np.stack([*map(jax.jit(once), jax.random.split(key(), 5))])
     np.testing.assert_allclose(samples, loop, rtol=1e-6, atol=1e-6)
     assert len(np.unique(samples.reshape(5, -1), axis=0)) > 1
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import linen
+from data import normal
 from flax import nnx
 
 import jaxnoise.linen as jnn
@@ -45,7 +46,7 @@ NNX_CELLS = pytest.mark.parametrize("make", NNX.values(), ids=NNX)
 
 
 def inputs():
-    return jax.random.normal(jax.random.key(100), (2, 5, 3))
+    return normal(100, 2, 5, 3)
 
 
 def variables_of(cell):

@@ -12,6 +12,7 @@ from cells import (
     close,
     few,
     gradients,
+    masks,
     normal,
     problem,
     reference,
@@ -24,12 +25,13 @@ import jaxnoise.recurrent as jr
 from jaxnoise.recurrent import _matmul, _scan, _time_layout, _together
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
+beyond = pytest.mark.recurrent
 
 
 @pytest.mark.parametrize(("cell", "rates"), ALL)
 def test_sequence_is_the_equations_of_the_papers(cell, rates):
     weights, carry, xs = problem(cell)
-    noise = sample(cell, rates)
+    noise = masks(cell, rates)
     lengths = np.array([[0, 1, 6], [3, 5, 2]])
     expected = reference(cell, weights, carry, xs, noise, rates, lengths)
     with jax.numpy_dtype_promotion("strict"):
@@ -42,7 +44,7 @@ def test_sequence_is_the_equations_of_the_papers(cell, rates):
 @pytest.mark.parametrize(("cell", "rates"), [case for case in ALL if few(case)])
 def test_steps_make_the_sequence(cell, rates):
     weights, carry, xs = problem(cell)
-    noise = sample(cell, rates)
+    noise = masks(cell, rates)
     expected = getattr(jr, cell)(weights, carry, xs, noise, **tying(cell, rates))
     ys = []
     for t in range(STEPS):
@@ -107,18 +109,18 @@ def test_a_step_without_a_batch_and_of_sizes_that_python_has_no_constants_for():
 @pytest.mark.parametrize(
     ("form", "case"),
     [
-        (_together.FOR_GPU, "lstm, all once"),
-        (_together.FOR_GPU, "gru, all per step"),
         (_together.FOR_GPU, "simple, all once"),
-        (_together.FOR_TPU, "lstm, all per step"),
         (_together.FOR_TPU, "gru, all once"),
+        pytest.param(_together.FOR_GPU, "lstm, all once", marks=beyond),
+        pytest.param(_together.FOR_GPU, "gru, all per step", marks=beyond),
+        pytest.param(_together.FOR_TPU, "lstm, all per step", marks=beyond),
     ],
 )
 def test_gates_together_are_gates_apart(form, case, monkeypatch):
     """What GPUs and TPUs run gives what the CPU runs: outputs and all gradients."""
     ((cell, rates),) = (chosen.values for chosen in ALL if chosen.id == case)
     with jax.enable_x64(True):
-        args = (*problem(cell, np.float64), sample(cell, rates, dtype=np.float64))
+        args = (*problem(cell, np.float64), masks(cell, rates, np.float64))
         lengths, weigh = jnp.array([[0, 1, 6], [3, 5, 2]]), weighing(cell, np.float64)
         tied = tying(cell, rates)
         expected = gradients(cell, args, lengths, weigh, forward_mode=False, **tied)
@@ -149,7 +151,7 @@ def test_on_a_gpu_the_matmuls_of_the_gates_are_one(cell, matmuls):
     GRU has cotangents of its own for the last gate of h.
     """
     weights, carry, xs = problem(cell)
-    noise = sample(cell, COMMON)
+    noise = masks(cell, COMMON)
 
     def loss(weights, xs):
         return (getattr(jr, cell)(weights, carry, xs, noise)[1] ** 2).sum()

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,5 +119,5 @@ def test_x64_changes_nothing_for_float32(cell, rates):
     with jax.enable_x64(True):
         wide = everything()
     assert {leaf.dtype.name for leaf in jax.tree.leaves(wide)} == {"float32"}
-    jax.tree.map(np.testing.assert_array_equal, wide[0], narrow[0])
+    chex.assert_trees_all_equal(wide[0], narrow[0])
     close(wide[1:], narrow[1:], 1e-6)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 from flax import nnx
 
 import jaxnoise.nnx as jnx
@@ -22,7 +23,7 @@ CELLS = pytest.mark.parametrize("cells", PAIRS, ids="lgs")
 
 
 def inputs():
-    return jax.random.normal(jax.random.key(100), (3, 6, 4))
+    return normal(100, 3, 6, 4)
 
 
 def equal(a, b, tolerance=0.0):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from meshes import mesh_of
 
@@ -13,7 +14,7 @@ from jaxnoise.testing._hlo import COLLECTIVES
 
 pytestmark = pytest.mark.mesh
 
-X = jax.random.normal(jax.random.key(1), (8, 6, 4, 2))
+X = normal(1, 8, 6, 4, 2)
 SPECS = {
     "data": PartitionSpec("data"),
     "data and model": PartitionSpec("data", None, "model"),
@@ -92,7 +93,7 @@ def test_a_sequence_with_noise(kind, cell):
     mesh = mesh_of(kind, (4, 2), ("data", "model"))
     rates = {"input_rate": 0.3, "recurrent_rate": 0.2, "zoneout_hidden": 0.1}
     rnn = jnn.RNN(cell(6, **rates), deterministic=False, rng_collection="noise")
-    x = jax.random.normal(jax.random.key(1), (8, 5, 3))
+    x = normal(1, 8, 5, 3)
     keys = {"params": jax.random.key(2), "noise": jax.random.key(3)}
     params = rnn.init(keys, x)
     lengths = jnp.arange(8, dtype=jnp.int32) % 6

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import bernoulli, normal
 
 import jaxnoise as jn
 import jaxnoise.linen as jnn
@@ -28,11 +29,15 @@ def again(key):
 def test_spatial_dropout_is_dropout_with_broadcast_dims(key, spatial, channel_axis):
     first = channel_axis == 1
     shape = (6, 8, *spatial) if first else (6, *spatial, 8)
-    x = jax.random.normal(jax.random.key(1), shape)
+    x = normal(1, *shape)
     dims = range(2, x.ndim) if first else range(1, x.ndim - 1)
-    y = jn.spatial_dropout(key, x, 0.5, channel_axis=channel_axis)
-    expected = jn.dropout(again(key), x, 0.5, broadcast_dims=tuple(dims))
-    np.testing.assert_array_equal(y, expected)
+
+    @jax.jit
+    def both(key, x):
+        y = jn.spatial_dropout(key, x, 0.5, channel_axis=channel_axis)
+        return y, jn.dropout(again(key), x, 0.5, broadcast_dims=tuple(dims))
+
+    np.testing.assert_array_equal(*both(key, x))
 
 
 def test_spatial_dropout_without_and_with_more_batch_dims(key):
@@ -50,9 +55,7 @@ def test_drop_path_has_one_coin_for_each_sample(key, batch_dims):
     y = jn.drop_path(key, x, 0.5, batch_dims=batch_dims)
     coins = np.asarray(y).reshape(*x.shape[:batch_dims], -1)
     assert (coins == coins[..., :1]).all()
-    mask = jax.random.bernoulli(
-        again(key), np.float32(0.5), coins.shape[:-1] + (1,) * (3 - batch_dims)
-    )
+    mask = bernoulli(key, 0.5, coins.shape[:-1] + (1,) * (3 - batch_dims))
     np.testing.assert_array_equal(y, np.broadcast_to(np.where(mask, 2.0, 0), x.shape))
 
 
@@ -62,7 +65,7 @@ def blocks(key, shape, size, gamma, share_channels=False):
     seeded = 1 if share_channels else channels
     grid = (batch, *(n - size + 1 for n in spatial), seeded)
     keep = np.float32(1.0 - gamma)
-    seeds = ~np.asarray(jax.random.bernoulli(key, keep, grid))
+    seeds = ~bernoulli(key, keep, grid)
     mask = np.ones(shape, bool)
     for index in zip(*np.nonzero(seeds), strict=True):
         block = tuple(slice(i, i + size) for i in index[1:-1])
@@ -77,9 +80,9 @@ def blocks(key, shape, size, gamma, share_channels=False):
 )
 def test_drop_block_against_loops_in_numpy(key, spatial, size, share):
     shape = (5, *spatial, 3)
-    x = jax.random.normal(jax.random.key(1), shape)
+    x = normal(1, *shape)
     ratio = np.prod([n / (size * (n - size + 1)) for n in spatial])
-    mask = blocks(again(key), shape, size, 0.3 * float(ratio), share)
+    mask = blocks(key, shape, size, 0.3 * float(ratio), share)
     examples = tuple(range(1, len(shape)))
     scale = mask[0].size / mask.sum(examples, keepdims=True)
     expected = np.where(mask, np.asarray(x, np.float64) * scale, 0)
@@ -177,7 +180,7 @@ def test_drop_block_drops_the_fraction_of_contained_blocks(side, size, rate, fra
 
 
 def test_drop_block_first_rows_do_not_depend_on_the_batch(key):
-    x = jax.random.normal(jax.random.key(1), (4, 6, 6, 2))
+    x = normal(1, 4, 6, 6, 2)
     whole = jn.drop_block(key, x, 0.3, 3)
     half = jn.drop_block(again(key), x[:2], 0.3, 3)
     np.testing.assert_allclose(whole[:2], half, rtol=1e-6)

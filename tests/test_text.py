@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data import normal
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -152,7 +153,7 @@ def test_token_dropout_layers(key):
 
 
 def test_neftune_noise(key):
-    x = jax.random.normal(jax.random.key(8), (3, 5, 4))
+    x = normal(8, 3, 5, 4)
     u = jax.random.uniform(again(key), x.shape, minval=-1)
     y = jn.neftune_noise(again(key), x, 5.0)
     np.testing.assert_allclose(y, x + 5 / np.sqrt(5 * 4) * u, rtol=1e-6, atol=1e-6)
@@ -169,7 +170,7 @@ def test_neftune_noise(key):
 
 
 def test_neftune_noise_without_a_batch_and_with_two_batch_dims(key):
-    x = jax.random.normal(jax.random.key(8), (2, 3, 5, 4))
+    x = normal(8, 2, 3, 5, 4)
     lengths = jnp.asarray([[5, 2, 0], [1, 3, 4]], jnp.uint8)
     y = jax.jit(jn.neftune_noise)(again(key), x, 5.0, lengths=lengths)
     flat = jn.neftune_noise(

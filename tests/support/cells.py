@@ -101,6 +101,21 @@ def sample(cell, rates, seed=0, steps=STEPS, dtype=np.float32, batch=BATCH):
     )
 
 
+def masks(cell, rates, dtype=np.float32):
+    """Noise that `sample` could give, drawn by NumPy: there is nothing to compile."""
+    shapes = jax.eval_shape(lambda: sample(cell, rates, dtype=dtype))
+    rng = np.random.default_rng(0)
+    drawn = {}
+    for place, mask in shapes._asdict().items():
+        if mask is not None:
+            zoneout = place.startswith("zoneout")
+            rate = rates[place if zoneout else f"{place}_rate"]
+            scale = 1.0 if zoneout else 1 / (1 - rate)
+            kept = rng.random(mask.shape) >= rate
+            drawn[place] = np.where(kept, scale, 0).astype(mask.dtype)
+    return shapes._replace(**drawn)
+
+
 def tying(cell, rates):
     return {} if cell == "simple" else {"tied": rates.get("tied", True)}
 

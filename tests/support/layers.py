@@ -1,7 +1,8 @@
 """Inputs and comparisons of recurrent layers."""
 
+import chex
 import jax
-import numpy as np
+from data import normal
 
 NOISY = {"input_rate": 0.5, "recurrent_rate": 0.3}
 
@@ -11,15 +12,11 @@ def key(number=0):
 
 
 def inputs(*shape):
-    return jax.random.normal(key(100), shape or (3, 6, 4))
+    return normal(100, *shape or (3, 6, 4))
 
 
 def equal(a, b, tolerance=0.0):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance),
-        a,
-        b,
-    )
+    chex.assert_trees_all_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 def differ(a, b):

@@ -5,12 +5,13 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from data import normal
 
 from jaxnoise.testing._statistics import DETECTED, Z
 
 DRAWS = 2**15
-X = jax.random.normal(jax.random.key(10), (5, 3))
-KERNEL = jax.random.normal(jax.random.key(11), (3, 4))
+X = normal(10, 5, 3)
+KERNEL = normal(11, 3, 4)
 BIAS = jnp.arange(1.0, 5.0)
 
 
