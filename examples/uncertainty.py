@@ -9,6 +9,8 @@ test half, and what predictive entropy and mutual information become as its imag
 rotated, and on images of noise. Draws both, and single passes over the rotation of one
 digit, after figure 4 of Gal and Ghahramani, 2016.
 
+The number of epochs is chosen from `--epochs` for each net inside its training data.
+
 Diabetes: the same methods put out the mean and the deviation of a normal. Prints how
 often 90 % intervals hold the truth in cross-validation, with the whole variance and
 with its aleatoric and its epistemic part alone, beside a linear model.
@@ -137,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> Results:
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     data, folds = load_data(), regression.load_folds(arguments.seed)
     asked = digits.questions(data, arguments.digit, arguments.seed)
-    epochs, samples = arguments.epochs, arguments.samples
+    epochs, samples = tuple(arguments.epochs), arguments.samples
     tasks = {
         "digits": digits.digits_task(data, asked, epochs),
         "diabetes": regression.regression_task(folds, epochs),
@@ -148,10 +150,13 @@ def main(argv: Sequence[str] | None = None) -> Results:
     truth = regression.true_scores(folds)
     of_diabetes = {n: regression.score(f, truth) for n, (f, _) in forecasts.items()}
 
-    title = f"{epochs} epochs, {len(seeds)} seeds, {samples} samples"
+    title = f"{len(seeds)} seeds, {samples} samples"
     show_digits(of_digits, title)
     show_diabetes(of_diabetes, truth.size)
     for name, found in answers.items():
+        for net, counts in found.epochs.items():
+            shown = ", ".join(map(str, sorted(counts.tolist())))
+            print(f"{name}, {net}: {shown} epochs")
         rates = ", ".join(f"{rate:.2f}" for rate in found.learned_rates.mean((0, 1)))
         print(f"{name}: concrete dropout came to rates of {rates}")
     names = ("rotation", "digits", "diabetes")
@@ -166,7 +171,13 @@ def main(argv: Sequence[str] | None = None) -> Results:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     kind = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
-    parser.add_argument("--epochs", type=_positive, default=20)
+    parser.add_argument(
+        "--epochs",
+        type=_positive,
+        nargs="+",
+        default=[5, 10, 20, 40],
+        help="how many; of several, those that are best on a part of the training data",
+    )
     parser.add_argument("--seeds", type=_positive, default=3, help="how many")
     parser.add_argument("--seed", type=_seed, default=0, help="the first one")
     parser.add_argument("--samples", type=_positive, default=50, help="passes of MC")

@@ -115,7 +115,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def digits_task(data: Data, asked: Questions, epochs: int) -> Task:
+def digits_task(data: Data, asked: Questions, epochs: tuple[int, ...]) -> Task:
     net = functools.partial(Net, Convolutions(), (128,), 10)
     return Task(
         data.train_x.reshape(1, -1, 64),

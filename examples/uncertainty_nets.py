@@ -22,6 +22,7 @@ from jaxnoise import mc
 
 # what a run folds into its key, for each use of it
 INIT, ORDER, NOISE, PASSES = range(4)
+VALIDATION = 0.2  # of the examples that are trained on: what chooses the epochs
 
 
 class Net(nn.Module):
@@ -68,7 +69,8 @@ class Task(NamedTuple):
         log-likelihood, in nats.
       net: the net without noise.
       noises: the nets with noise, by the name of the noise.
-      epochs, batch: how long Adam trains, with a cosine decay of its learning rate.
+      epochs: how long Adam may train, with a cosine decay of its learning rate. Of
+        several, one is chosen for each data set and net inside `train_x` (`choose`).
     """
 
     train_x: np.ndarray
@@ -77,7 +79,7 @@ class Task(NamedTuple):
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     net: Net
     noises: dict[str, Net]
-    epochs: int
+    epochs: tuple[int, ...]
     batch: int
     learning_rate: float
 
@@ -89,10 +91,12 @@ class Answers(NamedTuple):
       samples: by method, outputs (data sets, seeds, n, questions, outputs), with n = 1
         where there is nothing to sample.
       learned_rates: what ConcreteDropout came to, (data sets, seeds, layers).
+      epochs: by noise, how long its nets were trained, (data sets,).
     """
 
     samples: dict[str, np.ndarray]
     learned_rates: np.ndarray
+    epochs: dict[str, np.ndarray]
 
 
 def answer(
@@ -115,15 +119,17 @@ def answer(
     """
     samples: dict[str, np.ndarray] = {}
     rates = np.empty((len(task.train_x), len(seeds), 0))
-    settings = {"epochs": task.epochs, "batch": task.batch, "peak": task.learning_rate}
+    epochs = {}
     for name, net in {"": task.net, **task.noises}.items():
         start(name or "no noise")
         keys = run_keys(len(task.train_x), seeds, 1 if name else members)
         data = jnp.asarray(task.train_x), jnp.asarray(task.train_y)
-        # a noise without parameters starts as the net without noise: compiled once
-        plain = net if net.noise == "ConcreteDropout" else task.net
-        params = initialise(plain, data[0], keys)
-        params = train(net, task.loss, params, *data, keys, **settings)
+        chosen = epochs[name or "no noise"] = choose(task, net, seeds)
+        params = None
+        for count in sorted(set(chosen)):
+            new = learn(task, net, *data, keys, int(count))
+            here = chosen == count  # the data sets that take these nets
+            params = new if params is None else _where(here, new, params)
         quiet = np.asarray(predict(net, params, task.test_x, keys, n=0))
         if name:
             samples[f"{name}, off"] = quiet
@@ -135,7 +141,44 @@ def answer(
         if net.noise == "ConcreteDropout":
             rates = np.asarray(concrete_rates(params))[:, :, 0]
         done()
-    return Answers(samples, rates)
+    return Answers(samples, rates, epochs)
+
+
+def _where(here: np.ndarray, new: Any, old: Any) -> Any:
+    """The nets of some data sets from `new`, of the others from `old`."""
+    index = np.flatnonzero(here)
+    return jax.tree.map(lambda n, o: o.at[index].set(n[index]), new, old)
+
+
+def choose(task: Task, net: Net, seeds: Sequence[int]) -> np.ndarray:
+    """How many epochs, for each data set: those that are best on a part of `train_x`.
+
+    The nets that tell are trained on the rest of it, and scored by the likelihood
+    without noise, over all seeds. No question is looked at.
+    """
+    data_sets, size = task.train_x.shape[:2]
+    if len(task.epochs) == 1:
+        return np.full(data_sets, task.epochs[0])
+    order = np.random.default_rng(0).permutation(size)
+    held, seen = np.split(order, [round(VALIDATION * size)])
+    x, y = jnp.asarray(task.train_x), jnp.asarray(task.train_y)
+    keys = run_keys(data_sets, seeds, 1)
+    scores = []
+    for count in task.epochs:
+        params = learn(task, net, x[:, seen], y[:, seen], keys, count)
+        outputs = predict(net, params, x[:, held], keys, n=0)[:, :, 0]
+        loss = jax.vmap(jax.vmap(task.loss, (0, None)))
+        scores.append(np.asarray(loss(outputs, y[:, held])).mean(1))
+    return np.array(task.epochs)[np.argmin(scores, 0)]
+
+
+def learn(task: Task, net: Net, x: jax.Array, y: jax.Array, keys: jax.Array, epochs):
+    """Parameters of the nets of a task, trained on x and y."""
+    # a noise without parameters starts as the net without noise: compiled once
+    plain = net if net.noise == "ConcreteDropout" else task.net
+    params = initialise(plain, x, keys)
+    settings = {"epochs": epochs, "batch": task.batch, "peak": task.learning_rate}
+    return train(net, task.loss, params, x, y, keys, **settings)
 
 
 def run_keys(data_sets: int, seeds: Sequence[int], members: int) -> jax.Array:

@@ -166,6 +166,43 @@ def test_training_fits_a_line_and_counts_the_cost_once(nets):
     assert len(np.unique(first[0, 0, 0, :, 0, 0])) == 8
 
 
+def test_epochs_are_chosen_inside_the_training_data(nets):
+    """Many where there is a line to learn, few where there is nothing but noise; and
+    what is asked has no part in it."""
+    x, noise = jax.random.normal(jax.random.key(0), (2, 60, 4))
+    xs = np.stack([x, x])
+    ys = np.stack([x[:, 0], noise[:, 0]])
+
+    def squares(outputs, targets):
+        return ((outputs[:, 0] - targets) ** 2).mean()
+
+    asked = np.full((2, 5, 4), np.nan, np.float32)
+    net = nets.Net(nets.nn.Dense(64), (), 1)
+    task = nets.Task(xs, ys, asked, squares, net, {}, (1, 60), 12, 3e-2)
+    assert nets.choose(task, net, [0, 1]).tolist() == [60, 1]
+    answers = nets.answer(task, [0, 1], 2, 2)
+    assert answers.epochs["no noise"].tolist() == [60, 1]
+    assert nets.choose(task._replace(epochs=(7,)), net, [0]).tolist() == [7, 7]
+
+
+def test_each_data_set_gets_the_nets_of_its_own_epochs(nets):
+    x = np.asarray(jax.random.normal(jax.random.key(0), (60, 4)))
+    xs, ys = np.stack([x, x]), np.stack([x[:, 0], x[:, 0]])
+
+    def squares(outputs, targets):
+        return ((outputs[:, 0] - targets) ** 2).mean()
+
+    net = nets.Net(nets.nn.Dense(64), (), 1)
+    task = nets.Task(xs, ys, xs, squares, net, {}, (1, 60), 12, 3e-2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nets, "choose", lambda *_: np.array([60, 1]))
+        both = nets.answer(task, [0], 2, 1).samples["one net"]
+    for data_set, epochs in enumerate((60, 1)):
+        alone = nets.answer(task._replace(epochs=(epochs,)), [0], 2, 1)
+        expected = alone.samples["one net"][data_set]
+        np.testing.assert_allclose(both[data_set], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_rotated(digits):
     images = np.random.default_rng(0).random((3, 8, 8), np.float32)
     np.testing.assert_array_equal(digits.rotated(images, 0), images)
@@ -283,7 +320,7 @@ def test_forecasts_are_in_the_units_of_the_score(regression, nets):
     folds = regression.load_folds()
     questions = folds.test_x.shape[1] + folds.sweep.shape[1]
     zeros = np.zeros((regression.FOLDS, 1, 1, questions, 2), np.float32)
-    answers = nets.Answers({"zero": zeros}, np.empty(0))
+    answers = nets.Answers({"zero": zeros}, np.empty(0), {})
     found = regression.forecasts(answers, folds)
     patients, sweep = found["zero"]
     assert patients.mean.shape == folds.test_y[:, None].shape
