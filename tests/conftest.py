@@ -33,9 +33,6 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# programs do not say which line each operation is from: a fifth of the time
-jax.config.update("jax_include_full_tracebacks_in_locations", False)
-jax.config.update("jax_traceback_in_locations_limit", 0)
 
 # full collections find next to nothing among modules and traces: a tenth of the time
 gc.set_threshold(20_000, 20, 50)
