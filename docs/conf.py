@@ -54,9 +54,8 @@ napoleon_use_rtype = False
 napoleon_numpy_docstring = False
 doctest_test_doctest_blocks = "default"
 
-# pages with code cells are notebooks: they run once, and again when they change
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(DOCS / "_build" / "cells")
+# pages with code cells are notebooks: they run when they have changed
+nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True

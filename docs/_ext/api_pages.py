@@ -46,6 +46,11 @@ class Entries(SphinxDirective):
 
 def _entry(name: str) -> list[str]:
     value = public_names.find(name)
+    module, _, short = name.rpartition(".")
+    for other in public_names.MODULES[: public_names.MODULES.index(module)]:
+        if vars(importlib.import_module(other)).get(short) is value:
+            same = f"   The same as :py:obj:`{other}.{short}`."
+            return [f".. py:class:: {short}", f"   :module: {module}", "", same]
     if inspect.isclass(value):
         return [
             f".. autoclass:: {name}",
@@ -55,7 +60,6 @@ def _entry(name: str) -> list[str]:
         ]
     if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
         return [f".. autofunction:: {name}"]
-    module, _, short = name.rpartition(".")
     what = _escaped(public_names.first_sentence(value, name))
     return [f".. py:data:: {short}", f"   :module: {module}", "", f"   {what}"]
 
