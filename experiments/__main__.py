@@ -47,7 +47,7 @@ def run(name: str, arguments: argparse.Namespace, argv: Sequence[str]) -> Outcom
     }
     about = {
         "experiment": name,
-        "command": command(argv),
+        "command": _command(argv),
         "size": "reduced" if differs else "full",
         "settings": settings._asdict(),
         "reduced": differs,
@@ -58,6 +58,15 @@ def run(name: str, arguments: argparse.Namespace, argv: Sequence[str]) -> Outcom
     path = write(outcome, about, module.__doc__, out)
     print(path.read_text("utf-8"))
     return outcome
+
+
+def _command(argv: Sequence[str]) -> str:
+    """As it was called, with DIR for folders: they are another's."""
+    words = list(argv)
+    for place, word in enumerate(argv[:-1]):
+        if word in ("--data", "--out", "--trials"):
+            words[place + 1] = "DIR"
+    return shlex.join(["python", "-m", "experiments", *words])
 
 
 def changed(settings: Any, pairs: Sequence[str]) -> Any:
@@ -75,14 +84,6 @@ def changed(settings: Any, pairs: Sequence[str]) -> Any:
             raise SystemExit(message) from None
         settings = settings._replace(**{field: new})
     return settings
-
-
-def command(argv: Sequence[str]) -> str:
-    """The command as others type it, with a name for the folder of the data."""
-    words = ["python", "-m", "experiments", *argv]
-    if "--data" in words:
-        words[words.index("--data") + 1] = "DIR"
-    return shlex.join(words)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """Trials: each is run once, saved when it is done, and not run again.
 
 A killed experiment goes on with the first trial that is not in its file. A trial is
-known by its name and by all settings, so other settings are other trials.
+known by its name and by all settings, so other settings are other trials; after a
+change of the code that they depend on, delete the file.
 """
 
 import hashlib

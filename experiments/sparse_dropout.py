@@ -57,9 +57,9 @@ FULL = Settings()
 QUICK = Settings(14, 1000, 1000, 2, 6)
 
 CANDIDATES = {
-    SPARSE: [{"learning_rate": r, "l2": 0.0} for r in (3e-4, 6e-4, 1e-3, 2e-3)],
+    SPARSE: [{"learning_rate": r, "l2": 0.0} for r in (1e-3, 2e-3, 4e-3, 8e-3)],
     DENSE: [
-        {"learning_rate": r, "l2": l2} for r in (3e-4, 1e-3) for l2 in (1e-5, 1e-4)
+        {"learning_rate": r, "l2": l2} for r in (1e-3, 3e-3) for l2 in (1e-5, 1e-4)
     ],
 }
 
@@ -274,7 +274,7 @@ def run(lab: Lab, settings: Settings) -> Outcome:
         left, right = figure.subplots(1, 2)
         for name, _, share, _, error in rows[:4]:
             left.plot(share, error, "o", label=name)
-        left.set_xscale("log")
+        left.set(xscale="log", yscale="log")
         left.set(xlabel="weights kept, %", ylabel="test error, %", title="true labels")
         for name, _, share, error, _ in rows[4:]:
             right.plot(share, error, "o", label=name)

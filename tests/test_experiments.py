@@ -11,7 +11,7 @@ from experiments import __main__ as command
 from experiments._lab import TUNING_SEED, Lab
 from experiments._report import above, interval, within
 
-pytestmark = pytest.mark.program
+pytestmark = [pytest.mark.program, pytest.mark.usefixtures("quick_compiler")]
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def test_an_experiment_without_data(run, tmp_path):
     assert len(outcome.claims) == len(report["claims"]) > 4
     assert report["size"] == "reduced" and report["settings"]["width"] == 8
     assert {"jax", "jaxnoise"} <= report["versions"].keys() and report["device"]
+    assert "--out DIR" in report["command"] and str(tmp_path) not in str(report)
     assert report["trials"] == 8 and report["cpu_minutes"] >= 0
     text = (tmp_path / "results/concrete_dropout.md").read_text()
     assert "width 8 in place of 256" in text and "**Reduced size**" in text
