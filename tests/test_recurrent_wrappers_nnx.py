@@ -55,10 +55,10 @@ def test_dropout_wrapper_is_that_of_tensorflow(run, make):
     equal((c, h, y), (run["c"], run["h"], run["y"]), 1e-6)
 
 
-def pair(name):
+def pair(name, dtype="float32"):
     """A cell of flax in linen, its variables, and one of nnx with the same values."""
-    x = inputs()[:, 0]
-    of_linen = getattr(nn, name)(5)
+    x = inputs()[:, 0].astype(dtype)
+    of_linen = getattr(nn, name)(5, param_dtype=dtype)
     carry = of_linen.initialize_carry(key(), x.shape)
     variables = of_linen.init(key(), carry, x)
     params = variables["params"]
@@ -66,7 +66,7 @@ def pair(name):
         kernels = {f"{k}{g}": params[f"{k}{g}"]["kernel"] for k in "ih" for g in "ifgo"}
         kernels |= {f"b{g}": params[f"h{g}"]["bias"] for g in "ifgo"}
         return of_linen, variables, lstm(nnx.LSTMCell, kernels)
-    cell = getattr(nnx, name)(4, 5, rngs=nnx.Rngs(0))
+    cell = getattr(nnx, name)(4, 5, param_dtype=dtype, rngs=nnx.Rngs(0))
     gates = [""] if name == "SimpleCell" else list("rzn")
     for dense, layer in (("i", cell.dense_i), ("h", cell.dense_h)):
         layer.kernel[...] = jnp.hstack([params[dense + g]["kernel"] for g in gates])
@@ -82,15 +82,21 @@ def wrapped(api, cell, how):
     return api.ZoneoutWrapper(api.DropoutWrapper(cell, 0.2, 0.3, 0.4), 0.3)
 
 
-# of a GRU, linen has a matmul for each gate and nnx one for all
+# linen has a matmul for each gate of a GRU, nnx one for all: they differ by rounding
 WRAPPED = [("LSTMCell", "both", 0), ("SimpleCell", "zoneout", 0)]
-WRAPPED += [("LSTMCell", "variational", 0), ("GRUCell", "both", 2e-7)]
+WRAPPED += [("LSTMCell", "variational", 0), ("GRUCell", "both", 1e-14)]
 
 
 @pytest.mark.parametrize(("name", "how", "tolerance"), WRAPPED)
 def test_noise_and_outputs_are_those_of_linen(name, how, tolerance):
-    of_linen, variables, of_nnx = pair(name)
-    x, params = inputs(), {"params": {"cell": variables["params"]}}
+    """To the bit, or in float64 where flax's own cells differ by rounding."""
+    with jax.enable_x64(tolerance > 0):
+        check_twins(name, how, tolerance, "float64" if tolerance else "float32")
+
+
+def check_twins(name, how, tolerance, dtype):
+    of_linen, variables, of_nnx = pair(name, dtype)
+    x, params = inputs().astype(dtype), {"params": {"cell": variables["params"]}}
     theirs = jnn.RNN(wrapped(jnn, of_linen, how), return_carry=True)
     ours = jnx.RNN(wrapped(jnx, of_nnx, how), return_carry=True)
     noise = ours.cell.sample_noise(key(1), (3, 4), 6)
@@ -218,7 +224,9 @@ def test_errors():
         rnn(x, noise=noise)
     with pytest.raises(ValueError, match=r"noise\.input must have at most 2 dims, or"):
         rnn(x, noise=rnn.cell.sample_noise(key(), (3, 4), 5))
-    with pytest.raises(ValueError, match="RNN: deterministic is False, but there are"):
+    with pytest.raises(
+        ValueError, match="RNN: `deterministic` is False, but no `rngs`"
+    ):
         rnn(x)
     told = jnx.GRUCell(4, 5, input_rate=0.5, deterministic=True, rngs=rngs)
     with pytest.raises(ValueError, match="DropoutWrapper: deterministic of the cell"):

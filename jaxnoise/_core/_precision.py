@@ -13,7 +13,8 @@ from jaxnoise._core import _check
 
 def wide_dtype(*arrays: Any) -> np.dtype:
     """The real dtype in which noise for arrays, or dtypes, is drawn and scaled."""
-    dtypes = (getattr(array, "dtype", array) for array in arrays)
+    # a scalar type such as np.float32 has a `dtype` that is none
+    dtypes = (a if isinstance(a, type | np.dtype) else a.dtype for a in arrays)
     wide = any(jnp.finfo(dtype).bits == 64 for dtype in dtypes)
     return np.dtype(np.float64 if wide else np.float32)
 
