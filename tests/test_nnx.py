@@ -166,3 +166,11 @@ def test_a_call_with_rngs_wins_over_the_constructor():
     np.testing.assert_array_equal(y, expected)
     stream = nnx.Rngs(dropout=7).dropout
     np.testing.assert_array_equal(layer(X, rngs=stream), expected)
+
+
+@pytest.mark.parametrize("bad", ["a", None, -1.0, 1.5, [0.5]])
+def test_an_amount_that_is_set_later_is_refused_by_name(bad):
+    layer = jnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    layer.rate = bad
+    with pytest.raises((TypeError, ValueError), match="dropout: rate must be"):
+        layer(X)

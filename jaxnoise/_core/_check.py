@@ -23,9 +23,12 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def known(amount: Any, value: float) -> bool:
-    """Whether an amount is known, and is `value`."""
+    """Whether an amount is known, and is `value`; what is no number is not."""
+    number = isinstance(amount, int | float | np.number | np.ndarray | jax.Array)
+    if not number or isinstance(amount, Tracer) or np.ndim(amount):
+        return False
     # a float, since == of an array is traced where anything is
-    return not isinstance(amount, Tracer) and float(amount) == value
+    return float(amount) == value
 
 
 def key(function: str, value: Any, *, name: str = "key") -> jax.Array:
