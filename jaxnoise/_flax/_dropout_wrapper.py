@@ -7,7 +7,7 @@ import jax
 
 from jaxnoise._core import _check, _sharding
 from jaxnoise._flax._wrapper import WrapperLayer, call, expected
-from jaxnoise.recurrent._cell_layer import rates, without_noise
+from jaxnoise.recurrent._cell_layer import rates
 from jaxnoise.recurrent._masks import times
 from jaxnoise.recurrent._noise import OutSharding, sample_mask
 
@@ -36,28 +36,8 @@ class DropoutWrapperLayer(WrapperLayer):
 
     noise_type = DropoutNoise
 
-    def __call__(
-        self: Any,
-        carry: Any,
-        inputs: jax.Array,
-        noise: DropoutNoise | None = None,
-        deterministic: bool | None = None,
-    ) -> tuple[Any, Any]:
-        """The carry after a step, and the output.
-
-        Args:
-          carry: that of the wrapped cell.
-          inputs: the input of the step.
-          noise: masks from `sample_noise` without num_steps. May be left out if the
-            rates, also those of the wrapped cell, are 0, or the wrapper deterministic.
-          deterministic: True for no noise, where none is passed.
-
-        Raises:
-          ValueError: no noise, a rate that is not 0, and deterministic is not True.
-        """
-        masks: Any = noise
-        if noise is None:
-            masks = without_noise(self, self.deterministic_from(deterministic))
+    def step(self: Any, carry: Any, inputs: jax.Array, masks: Any) -> tuple[Any, Any]:
+        """The carry after a step under these masks, and the output."""
         carry, y = call(self.cell, carry, times(inputs, masks.input), masks.inner)
         return _times(carry, masks.state), times(y, masks.output)
 

@@ -9,19 +9,43 @@ from typing import Any, ClassVar
 import jax
 
 from jaxnoise._core import _sharding
-from jaxnoise.recurrent._cell_layer import has_noise
+from jaxnoise.recurrent._cell_layer import has_noise, without_noise
 from jaxnoise.recurrent._steps import split
 
 
 class WrapperLayer:
     """Base of the wrappers, in front of their base in linen or nnx.
 
-    A child has the `cell` and the rates as attributes, says which `noise_type` its
-    masks are in, and how constructor and call say whether it is deterministic
-    (`deterministic_from`). From its framework it has `carry_shapes` and `output_shape`.
+    A child has the `cell` and the rates as attributes, a `step` that takes masks, says
+    which `noise_type` they are in, and how constructor and call say whether it is
+    deterministic (`deterministic_from`). From its framework it has `carry_shapes` and
+    `output_shape`.
     """
 
     noise_type: ClassVar[type]
+
+    def __call__(
+        self: Any,
+        carry: Any,
+        inputs: jax.Array,
+        noise: Any = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Any, Any]:
+        """The carry after a step, and the output.
+
+        Args:
+          carry: that of the wrapped cell.
+          inputs: the input of the step.
+          noise: masks from `sample_noise` without num_steps. May be left out if the
+            rates, also those of the wrapped cell, are 0, or the wrapper deterministic.
+          deterministic: True for no noise, where none is passed.
+
+        Raises:
+          ValueError: no noise, a rate that is not 0, and deterministic is not True.
+        """
+        if noise is None:
+            noise = without_noise(self, self.deterministic_from(deterministic))
+        return self.step(carry, inputs, noise)
 
     @property
     def num_feature_axes(self: Any) -> int:

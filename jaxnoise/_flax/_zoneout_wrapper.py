@@ -7,7 +7,7 @@ import jax
 from jaxnoise import recurrent
 from jaxnoise._core import _check, _sharding
 from jaxnoise._flax._wrapper import WrapperLayer, call, expected
-from jaxnoise.recurrent._cell_layer import rates, without_noise
+from jaxnoise.recurrent._cell_layer import rates
 from jaxnoise.recurrent._masks import mix
 from jaxnoise.recurrent._noise import OutSharding, sample_mask
 
@@ -29,28 +29,8 @@ class ZoneoutWrapperLayer(WrapperLayer):
 
     noise_type = ZoneoutNoise
 
-    def __call__(
-        self: Any,
-        carry: Any,
-        inputs: jax.Array,
-        noise: ZoneoutNoise | None = None,
-        deterministic: bool | None = None,
-    ) -> tuple[Any, Any]:
-        """The carry after a step, and the output.
-
-        Args:
-          carry: that of the wrapped cell.
-          inputs: the input of the step.
-          noise: masks from `sample_noise` without num_steps. May be left out if the
-            rates, also those of the wrapped cell, are 0, or the wrapper deterministic.
-          deterministic: True for no noise, where none is passed.
-
-        Raises:
-          ValueError: no noise, a rate that is not 0, and deterministic is not True.
-        """
-        masks: Any = noise
-        if noise is None:
-            masks = without_noise(self, self.deterministic_from(deterministic))
+    def step(self: Any, carry: Any, inputs: jax.Array, masks: Any) -> tuple[Any, Any]:
+        """The carry after a step under these masks, and the output."""
         new, y = call(self.cell, carry, inputs, masks.inner)
         if not isinstance(new, tuple):
             hidden = mix(new, carry, masks.zoneout_hidden)

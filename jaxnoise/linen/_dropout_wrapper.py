@@ -53,6 +53,3 @@ class DropoutWrapper(DropoutWrapperLayer, Wrapper):
     state_filter: StateFilter | None = None
     deterministic: bool | None = None
     bits: int = 32
-
-    # flax wraps the methods that a module has itself, not those of a plain class
-    __call__ = DropoutWrapperLayer.__call__

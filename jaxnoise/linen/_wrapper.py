@@ -26,6 +26,9 @@ class Wrapper(_wrapper.WrapperLayer, nn.RNNCellBase):
 
     cell: nn.RNNCellBase
 
+    # flax wraps the methods that a module has itself, not those of a plain class
+    __call__ = _wrapper.WrapperLayer.__call__
+
     def __post_init__(self):
         _check_inside(type(self).__name__, self.cell)
         rates(self)

@@ -37,6 +37,3 @@ class ZoneoutWrapper(ZoneoutWrapperLayer, Wrapper):
     zoneout_hidden: ArrayLike = 0.0
     zoneout_cell: ArrayLike = 0.0
     deterministic: bool | None = None
-
-    # flax wraps the methods that a module has itself, not those of a plain class
-    __call__ = ZoneoutWrapperLayer.__call__
