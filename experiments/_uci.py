@@ -6,6 +6,7 @@ sets: UCI Machine Learning Repository, CC BY 4.0; kin8nm: Delve, University of T
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import optax
 
 import jaxnoise as jn
 from experiments._lab import Lab
+from experiments._report import Table, mean_and_spread
 from jaxnoise import mc
 
 HOW = (
@@ -236,3 +238,25 @@ def mixture_score(samples, sets: Sets, tau):
 def run_keys(seed: int, splits: int, nets: int) -> jax.Array:
     key = jax.random.key(seed)
     return jax.random.split(key, (splits, nets))
+
+
+def shown(by_set: dict[str, dict[str, Any]]) -> tuple[Table, Callable[..., None]]:
+    """The table and the picture of scores by set, method and split."""
+    rows = [
+        [name, method, *(mean_and_spread(scores[key]) for key in ("ll", "rmse"))]
+        for name, methods in by_set.items()
+        for method, scores in methods.items()
+    ]
+    title = "Test scores, mean ± standard deviation over splits"
+    columns = ["set", "", "log-likelihood, nats", "RMSE"]
+
+    def draw(figure):
+        panels = figure.subplots(1, len(by_set), squeeze=False)[0]
+        for panel, (name, methods) in zip(panels, by_set.items(), strict=True):
+            panel.boxplot([scores["ll"] for scores in methods.values()])
+            ticks = range(1, len(methods) + 1)
+            panel.set_xticks(ticks, methods, rotation=90, fontsize=7)
+            panel.set_title(name, fontsize=8)
+        panels[0].set_ylabel("test log-likelihood by split, nats")
+
+    return Table(title, columns, rows), draw

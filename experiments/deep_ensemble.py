@@ -30,7 +30,7 @@ from scipy.stats import norm
 
 from experiments import _uci, mc_dropout
 from experiments._lab import TUNING_SEED, Lab
-from experiments._report import Outcome, Table, above, mean_and_spread
+from experiments._report import Outcome, above
 
 PAPER = "Lakshminarayanan et al. 2017"
 ENSEMBLE, ONE, DIVERSE = "deep ensemble", "one net", "5 nets, same tau"
@@ -134,7 +134,7 @@ def run(lab: Lab, settings: Settings) -> Outcome:
     }
     found = dict(zip(sources, lab.run(trials).values(), strict=True))
     lab.add(other)
-    claims, rows = [], []
+    claims = []
     for name in sources:
         scores = found[name]["scores"]
         ours = scores[ENSEMBLE]
@@ -159,20 +159,6 @@ def run(lab: Lab, settings: Settings) -> Outcome:
                 )
             ),
         ]
-        for method, shown in scores.items():
-            cells = (mean_and_spread(shown[key]) for key in ("ll", "rmse"))
-            rows.append([name, method, *cells])
 
-    def draw(figure):
-        panels = figure.subplots(1, len(sources), squeeze=False)[0]
-        for panel, name in zip(panels, sources, strict=True):
-            methods = found[name]["scores"]
-            panel.boxplot([scores["ll"] for scores in methods.values()])
-            ticks = range(1, len(methods) + 1)
-            panel.set_xticks(ticks, methods, rotation=90, fontsize=7)
-            panel.set_title(name, fontsize=8)
-        panels[0].set_ylabel("test log-likelihood by split, nats")
-
-    title = "Test scores, mean ± standard deviation over splits"
-    columns = ["set", "", "log-likelihood, nats", "RMSE"]
-    return Outcome(claims, [Table(title, columns, rows)], draw, found)
+    table, draw = _uci.shown({name: found[name]["scores"] for name in sources})
+    return Outcome(claims, [table], draw, found)

@@ -30,7 +30,7 @@ import numpy as np
 
 from experiments import _uci
 from experiments._lab import TUNING_SEED, Lab
-from experiments._report import Outcome, Table, above, mean_and_spread, within
+from experiments._report import Outcome, above, within
 
 PAPER = "Gal, Ghahramani 2016"
 DROPOUT, FEW = "MC dropout", "MC, 5 passes"
@@ -163,7 +163,7 @@ def trials(lab: Lab, settings: Settings):
 
 def run(lab: Lab, settings: Settings) -> Outcome:
     sources, found = trials(lab, settings)
-    claims, rows, published = [], [], {}
+    claims, by_set = [], {}
     for name, source in sources.items():
         scores = found[name]["scores"]
         ours = scores[DROPOUT]
@@ -171,7 +171,7 @@ def run(lab: Lab, settings: Settings) -> Outcome:
             "ll": source.published["published_test_ll"],
             "rmse": source.published["published_test_MC_rmse"],
         }
-        published[name] = paper
+        by_set[name] = {"published": paper, **scores}
         margin = 0.1 * paper["rmse"].mean()
         claims += [
             within(
@@ -202,21 +202,6 @@ def run(lab: Lab, settings: Settings) -> Outcome:
                 ours["rmse"],
             ),
         ]
-        for method, shown in {"published": paper, **scores}.items():
-            cells = (mean_and_spread(shown[key]) for key in ("ll", "rmse"))
-            rows.append([name, method, *cells])
 
-    def draw(figure):
-        panels = figure.subplots(1, len(sources), squeeze=False)[0]
-        for panel, name in zip(panels, sources, strict=True):
-            methods = {"published": published[name], **found[name]["scores"]}
-            panel.boxplot([scores["ll"] for scores in methods.values()])
-            panel.set_xticks(
-                range(1, len(methods) + 1), methods, rotation=90, fontsize=7
-            )
-            panel.set_title(name, fontsize=8)
-        panels[0].set_ylabel("test log-likelihood by split, nats")
-
-    title = "Test scores, mean ± standard deviation over splits"
-    columns = ["set", "", "log-likelihood, nats", "RMSE"]
-    return Outcome(claims, [Table(title, columns, rows)], draw, found)
+    table, draw = _uci.shown(by_set)
+    return Outcome(claims, [table], draw, found)
